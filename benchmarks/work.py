@@ -1,0 +1,59 @@
+"""The work that every system is given. Workers import it, so it imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+PAGE = 512  # float64 numbers in one page of memory
+
+
+def noop() -> None:
+    """Do nothing: what is left is the system's own cost."""
+
+
+def step(value: int) -> int:
+    """One link of a chain."""
+    return value + 1
+
+
+def one() -> int:
+    """One leaf of a fan-in."""
+    return 1
+
+
+def total(values: Sequence[int]) -> int:
+    """The root of a fan-in."""
+    return sum(values)
+
+
+def where(seconds: float) -> tuple[int, int]:
+    """Say which worker this is, after long enough that the others get some too."""
+    time.sleep(seconds)
+    return os.getpid(), threading.get_ident()
+
+
+def wait_for(fifo: str) -> None:
+    """Keep a worker busy until someone opens the FIFO for writing."""
+    with open(fifo, "rb") as stream:
+        stream.read()
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """How a function runs a command where the system has no commands of its own."""
+    return subprocess.run(argv, check=True).returncode
+
+
+def touch(array: Any) -> float:
+    """Read one number of each page, so that nobody is paid for memory that was only promised."""
+    return float(array[::PAGE].sum())
+
+
+def echo(array: Any) -> Any:
+    """Read an array and send it back."""
+    touch(array)
+    return array

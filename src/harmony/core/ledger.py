@@ -1,0 +1,384 @@
+"""The ledger: every task's state, and what follows from each piece of news. No thread, no lock, no clock.
+
+The kernel's loop feeds it (`accept`, `update`, `cancel`, `parent_ended`), then takes what came out:
+`outbox` for the engines, `callbacks` for the delivery thread, `later` for the timer, `events` for the bus.
+A finished task costs what its successors cost, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from harmony import events
+from harmony.core import graph, retry
+from harmony.core.engine import Submission, Update
+from harmony.core.future import Outcome, TaskFuture, finish, mark_cancelled, mark_running, mark_waiting
+from harmony.core.report import Counts, Failure
+from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template
+from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError
+
+#: The outbox of work that runs in the driver: joins, and the building of commands.
+DRIVER = ""
+_DRIVER_OPTIONS = Options()
+
+
+class Record:
+    """What the ledger knows of one task that has not ended."""
+
+    __slots__ = (
+        "cores", "engine", "failures", "future", "losses", "parents", "path", "state", "successors", "task", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, future: TaskFuture[Any], task: Task, engine: str, cores: int, parents: Sequence[Future[Any]]
+    ) -> None:
+        self.future = future
+        self.task = task
+        self.engine = engine
+        self.cores = cores
+        self.parents = parents
+        self.state = TaskState.WAITING
+        self.waiting = 0
+        self.successors: list[Record] | None = None
+        self.path = 0.0
+        self.failures = 0
+        self.losses = 0
+
+
+class _Joined:
+    """The value of a join while the futures inside it are not all done."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Ledger:
+    """See the module. `post` puts a message into the kernel's inbox from any thread."""
+
+    def __init__(self, post: Callable[[Callable[[], None]], None], bus: events.Bus, clock: Callable[[], float]) -> None:
+        self._post = post
+        self._bus = bus
+        self._clock = clock
+        self._records: dict[int, Record] = {}
+        self._outcomes: list[Outcome] = []
+        self._releasing: list[tuple[Record, BaseException | None]] = []
+        self._joined: dict[int, _Joined] = {}
+        self.outbox: dict[str, list[Submission]] = {}
+        self.callbacks: list[TaskFuture[Any]] = []
+        self.later: list[tuple[float, Record]] = []
+        self.to_cancel: dict[str, list[int]] = {}
+        self.events: list[events.Event] = []
+        self._accepted = self._done = self._failed = self._cancelled = self._submitted = self._running = 0
+        self._failures: dict[str, list[Any]] = {}
+        self.work = 0.0
+        self.longest = 0.0
+
+    # -- news ------------------------------------------------------------------------------------
+
+    def accept(self, record: Record) -> None:
+        """Take a new task."""
+        self._accepted += 1
+        self._records[record.future.id] = record
+        if record.parents:
+            self._wait_for(record, record.parents)
+        else:
+            self.ready(record)
+
+    def update(self, updates: Sequence[Update]) -> None:
+        """Take news from an engine; late and repeated ones are dropped."""
+        records, done = self._records, TaskState.DONE
+        for update in updates:
+            record = records.get(update.id)
+            if record is None or update.state not in NEXT[record.state]:
+                continue
+            future = record.future
+            if update.place:
+                future.place = update.place
+            if update.stdout:
+                future.stdout += update.stdout
+                self._note(events.PRINTED, future, text=update.stdout, name=future.name)
+            if update.state is TaskState.RUNNING:
+                self._enter(record, TaskState.RUNNING)
+                mark_running(future)
+                self._note(events.RUNNING, future, name=future.name, place=update.place)
+            elif update.state is done:
+                self._worked(record, update)
+            elif update.state is TaskState.CANCELLED:
+                mark_cancelled(future, also_running=True)
+                self._end(record, None, CancelledError())
+            else:
+                assert update.error is not None
+                self._failed_once(record, update.error, update.seconds)
+
+    def cancel(self, future: TaskFuture[Any]) -> None:
+        """Take note that the user has cancelled; the future already says so."""
+        record = self._records.get(future.id)
+        if record is None:
+            return
+        if record.state is not TaskState.WAITING:
+            self.to_cancel.setdefault(record.engine, []).append(future.id)
+        self._end(record, None, CancelledError())
+
+    def try_again(self, record: Record) -> None:
+        """The delay before another try is over."""
+        if not record.state.is_final:
+            self.ready(record)
+
+    def abandon(self, error: HarmonyError | None = None) -> None:
+        """End every task that has not ended: with `error`, or as cancelled."""
+        for record in list(self._records.values()):
+            if error is None:
+                mark_cancelled(record.future, also_running=True)
+            if record.state is not TaskState.WAITING:
+                self.to_cancel.setdefault(record.engine, []).append(record.future.id)
+            self._end(record, None, error or CancelledError())
+        self.settle()
+
+    def settle(self) -> None:
+        """End the futures that are due and let their successors go; call after each batch of news."""
+        while self._outcomes or self._releasing:
+            outcomes, self._outcomes = self._outcomes, []
+            releasing, self._releasing = self._releasing, []
+            self.callbacks.extend(finish(outcomes))
+            for record, error in releasing:
+                for successor in record.successors or ():
+                    self._parent_ended(successor, record.future, error)
+
+    # -- what follows ----------------------------------------------------------------------------
+
+    def ready(self, record: Record) -> None:
+        """All that the task waits for is there: hand it to its engine."""
+        joined = self._joined.pop(record.future.id, None) if self._joined else None
+        task = record.task
+        work = task.work
+        try:
+            if joined is not None:
+                self._end(record, graph.resolve(joined.value), None)
+                return
+            if task.inputs:
+                _check_inputs(task)
+            if record.parents and not isinstance(work, Command):
+                work = type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
+        except Exception as error:
+            self._end(record, None, error)
+            return
+        engine, options = record.engine, task.options
+        if isinstance(work, (Template, Join)):
+            engine, options, work = DRIVER, _DRIVER_OPTIONS, Call(*work)
+        outputs = tuple(file.absolute for file in task.outputs) if task.outputs and engine else ()
+        submission = Submission(record.future.id, work, options, task.name, outputs)
+        self._enter(record, TaskState.SUBMITTED)
+        batch = self.outbox.get(engine)
+        if batch is None:
+            batch = self.outbox[engine] = []
+        batch.append(submission)
+        if events.SUBMITTED in self._bus.wanted:
+            self._note(events.SUBMITTED, record.future, name=task.name, engine=engine)
+
+    def _wait_for(self, record: Record, parents: Sequence[Future[Any]]) -> None:
+        waiting = 0
+        for parent in parents:
+            if isinstance(parent, TaskFuture) and parent.owner is record.future.owner:
+                other = self._records.get(parent.id)
+                if other is not None:
+                    if other.successors is None:
+                        other.successors = []
+                    other.successors.append(record)
+                    waiting += 1
+                    continue
+                record.path = max(record.path, parent.path)
+            elif not parent.done():
+                waiting += 1
+                parent.add_done_callback(lambda done: self._post(lambda: self._foreign_ended(record, done)))
+                continue
+            error = _error_of(parent)
+            if error is not None:
+                self._end(record, None, _dependency_error(record, parent, error))
+                return
+        record.waiting = waiting
+        if not waiting:
+            self.ready(record)
+
+    def _foreign_ended(self, record: Record, parent: Future[Any]) -> None:
+        self._parent_ended(record, parent, _error_of(parent))
+
+    def _parent_ended(self, record: Record, parent: Future[Any], error: BaseException | None) -> None:
+        if record.state.is_final:
+            return
+        if error is not None:
+            self._end(record, None, _dependency_error(record, parent, error))
+            return
+        if isinstance(parent, TaskFuture):
+            record.path = max(record.path, parent.path)
+        record.waiting -= 1
+        if not record.waiting:
+            self.ready(record)
+
+    def _worked(self, record: Record, update: Update) -> None:
+        seconds = update.seconds
+        future = record.future
+        future.seconds += seconds
+        record.path += seconds
+        self.work += seconds * record.cores
+        work = record.task.work
+        if type(work) is Template:
+            self._enter(record, TaskState.WAITING)
+            record.task = record.task._replace(work=update.result)
+            record.parents = ()
+            self.ready(record)
+        elif type(work) is Join:
+            self._join(record, update.result)
+        else:
+            self._end(record, update.result, None)
+
+    def _join(self, record: Record, value: Any) -> None:
+        futures: list[Future[Any]] = []
+        graph.find(value, futures, [])
+        self._enter(record, TaskState.WAITING)
+        if self._leads_back(record, futures):
+            self._end(record, None, CycleError(f"join {record.future.name} returned a future that waits for itself"))
+            return
+        self._joined[record.future.id] = _Joined(value)
+        record.parents = futures
+        self._wait_for(record, futures)
+
+    def _leads_back(self, record: Record, futures: Sequence[Future[Any]]) -> bool:
+        targets = {future.id for future in futures if isinstance(future, TaskFuture)}
+        seen: set[int] = set()
+        todo = [record]
+        while todo:
+            item = todo.pop()
+            if item.future.id in targets:
+                return True
+            if item.future.id not in seen:
+                seen.add(item.future.id)
+                todo.extend(item.successors or ())
+        return False
+
+    def _failed_once(self, record: Record, error: BaseException, seconds: float) -> None:
+        self.work += seconds * record.cores
+        if retry.is_machinery(error):
+            record.losses += 1
+        else:
+            record.failures += 1
+        delay = retry.next_delay(record.task.options.retry, error, record.failures, record.losses)
+        if delay is None:
+            self._end(record, None, error)
+            return
+        self._enter(record, TaskState.WAITING)
+        mark_waiting(record.future)
+        self._note(events.RETRIED, record.future, name=record.future.name, error=error, delay=delay)
+        if delay:
+            self.later.append((delay, record))
+        else:
+            self.ready(record)
+
+    def _end(self, record: Record, result: Any, error: BaseException | None) -> None:
+        future = record.future
+        del self._records[future.id]
+        if error is None:
+            self._enter(record, TaskState.DONE)
+            self._done += 1
+            future.path = record.path
+            self.longest = max(self.longest, record.path)
+            if events.DONE in self._bus.wanted:
+                self._note(events.DONE, future, name=future.name, place=future.place, seconds=future.seconds)
+        else:
+            self._end_badly(record, error)
+        self._outcomes.append((future, result, error))
+        if record.successors:
+            self._releasing.append((record, error))
+
+    def _end_badly(self, record: Record, error: BaseException) -> None:
+        future = record.future
+        if self._joined:
+            self._joined.pop(future.id, None)
+        if isinstance(error, CancelledError):
+            self._enter(record, TaskState.CANCELLED)
+            self._cancelled += 1
+            self._note(events.CANCELLED, future, name=future.name)
+            return
+        self._enter(record, TaskState.FAILED)
+        self._failed += 1
+        self._note(events.FAILED, future, name=future.name, error=error)
+        if not isinstance(error, DependencyError):
+            text = f"{type(error).__name__}: {error}"
+            self._failures.setdefault(text, [0, future.name])[0] += 1
+
+    def _enter(self, record: Record, state: TaskState) -> None:
+        old = record.state
+        if old is TaskState.SUBMITTED:
+            self._submitted -= 1
+        elif old is TaskState.RUNNING:
+            self._running -= 1
+        if state is TaskState.SUBMITTED:
+            self._submitted += 1
+        elif state is TaskState.RUNNING:
+            self._running += 1
+        record.state = state
+        if not state.is_final:
+            record.future._progress = state
+
+    def _note(self, kind: str, future: TaskFuture[Any], **data: Any) -> None:
+        if kind in self._bus.wanted:
+            self.events.append(events.Event(kind, future.id, self._clock(), data))
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Tasks that have not ended."""
+        return len(self._records)
+
+    @property
+    def counts(self) -> Counts:
+        """How many tasks are where; may be read from any thread."""
+        ended = self._done + self._failed + self._cancelled
+        waiting = self._accepted - ended - self._submitted - self._running
+        return Counts(
+            waiting=max(waiting, 0),
+            submitted=self._submitted,
+            running=self._running,
+            done=self._done,
+            failed=self._failed,
+            cancelled=self._cancelled,
+        )
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The distinct errors so far, most frequent first; may be read from any thread."""
+        rows = [Failure(count=row[0], task=row[1], error=text) for text, row in list(self._failures.items())]
+        return tuple(sorted(rows, key=lambda failure: -failure.count))
+
+
+def _check_inputs(task: Task) -> None:
+    for file in task.inputs:
+        if not os.path.exists(file.absolute):
+            raise MissingFileError(
+                f"{task.name} reads {file.path}, which is not there, and no task submitted before it writes it"
+            )
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    return CancelledError() if future.cancelled() else future.exception()
+
+
+def _dependency_error(record: Record, parent: Future[Any], error: BaseException) -> DependencyError:
+    root = error.__cause__ if isinstance(error, DependencyError) and error.__cause__ else error
+    name = f"{parent.name} (task {parent.id})" if isinstance(parent, TaskFuture) else "a future it needs"
+    if isinstance(error, DependencyError):
+        why = str(error).split(": ", 1)[-1]
+    elif isinstance(error, CancelledError):
+        why = f"{name} was cancelled"
+    else:
+        why = f"{name} failed with {type(error).__name__}: {error}"
+    failure = DependencyError(f"{record.future.name} was not run: {why}")
+    failure.__cause__ = root
+    return failure
+
+

@@ -1,0 +1,88 @@
+"""Place: which engine takes a task; a refusal now rather than a hang later. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harmony.core.engine import Capability, Capacity, Engine
+from harmony.core.task import Call, Join, Options, Task
+from harmony.errors import ConfigError, ResourceError
+from harmony.resources import Resources
+
+Placement = tuple[str, int, bool]
+
+
+def place(task: Task, engines: Mapping[str, Engine]) -> str:
+    """Return the name of the first engine that can run the task, or of the one it asks for.
+
+    Raises `ConfigError` for an engine that the workflow does not have, and `ResourceError`, saying what
+    there is, when no engine can run it.
+    """
+    wanted = task.options.engine
+    if wanted is not None and wanted not in engines:
+        raise ConfigError(f"{task.name} asks for engine {wanted!r}; this workflow has: {', '.join(engines)}")
+    candidates = engines if wanted is None else {wanted: engines[wanted]}
+    reasons = []
+    for name, engine in candidates.items():
+        lacking = _lacking(task, engine)
+        if not lacking:
+            return name
+        reasons.append(f"engine {name!r} has {lacking}")
+    raise ResourceError(f"{task.name} needs {task.options.resources} and cannot run here: {'; '.join(reasons)}")
+
+
+def needs(task: Task) -> frozenset[Capability]:
+    """Return the capabilities that the task asks of its engine."""
+    options, resources = task.options, task.options.resources
+    asked = {
+        Capability.CALLS: isinstance(task.work, (Call, Join)),
+        Capability.COMMANDS: not isinstance(task.work, (Call, Join)),
+        Capability.RANKS: resources.is_parallel,
+        Capability.GPUS: resources.gpus > 0,
+        Capability.MEMORY: resources.memory is not None,
+        Capability.MULTI_NODE: (resources.node_count or 1) > 1,
+        Capability.WALLTIME: options.walltime is not None,
+        Capability.ENVIRONMENT: bool(options.environment),
+        Capability.DIRECTORY: options.directory is not None,
+    }
+    return frozenset(capability for capability, is_asked in asked.items() if is_asked)
+
+
+def _lacking(task: Task, engine: Engine) -> str:
+    missing = sorted(capability.value for capability in needs(task) - engine.capabilities)
+    if missing:
+        return f"no support for {', '.join(missing)}"
+    capacity = engine.capacity
+    return "" if _fits(task.options.resources, capacity) else f"at most {capacity}"
+
+
+def _fits(asked: Resources, capacity: Capacity) -> bool:
+    pairs = (
+        (asked.cores, capacity.cores),
+        (asked.gpus, capacity.gpus),
+        (asked.memory or 0, capacity.memory),
+        (asked.node_count or 1, capacity.nodes),
+    )
+    return all(limit is None or amount <= limit for amount, limit in pairs)
+
+
+class Placer:
+    """`place`, remembered per kind of work and options, because a decorated function is called many times."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+        self._known: dict[tuple[type, int], tuple[Options, Placement]] = {}
+
+    def __call__(self, task: Task) -> Placement:
+        """Return the engine's name, the cores the task takes, and whether it can be stopped while it runs."""
+        key = (type(task.work), id(task.options))
+        known = self._known.get(key)
+        if known is not None and known[0] is task.options:
+            return known[1]
+        name = place(task, self._engines)
+        can_stop = Capability.CANCEL_RUNNING in self._engines[name].capabilities
+        placement = (name, task.options.resources.cores, can_stop)
+        if len(self._known) >= 1024:
+            self._known.clear()
+        self._known[key] = (task.options, placement)
+        return placement

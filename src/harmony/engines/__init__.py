@@ -1,0 +1,1 @@
+"""Engines: one file or folder for each; none imports another."""

@@ -1,0 +1,278 @@
+"""Workflow: the composition root. It turns names into engines, wires them to a kernel, and is what a user holds."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from harmony import events, plugins
+from harmony.core import graph
+from harmony.core.current import Submitter, current
+from harmony.core.engine import Capability, Engine
+from harmony.core.executor import WorkflowExecutor
+from harmony.core.future import TaskFuture
+from harmony.core.kernel import Kernel
+from harmony.core.report import Counts, Report
+from harmony.core.task import DEFAULT, Call, Options, Task
+from harmony.errors import ConfigError, WorkflowClosedError
+
+T = TypeVar("T")
+_log = logging.getLogger("harmony")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the one who runs a program, rather than the program, decides about its workflows.
+
+    `opened` is called with each workflow before it starts, and may observe its `bus`.
+    """
+
+    engine: str | None = None
+    workers: int | None = None
+    opened: Callable[[Workflow], None] | None = None
+
+
+#: Set around a program by ``harmony run``.
+overrides: ContextVar[Overrides] = ContextVar("harmony_overrides", default=Overrides())
+
+
+class Workflow:
+    """One campaign of tasks on one or several engines; a context manager.
+
+    `engine` is a name (see ``harmony version --verbose``) or an `Engine`; `engines` gives several by name, among
+    which a task is placed by its option ``on=``, else by what it needs, in the order given. `workers` goes to an
+    engine that is named. Leaving the block waits for all tasks; by an exception it cancels them. With
+    `show_prints` what functions print appears on this program's stdout. Raises `ConfigError` for settings that
+    make no sense and `PluginError` for an unknown engine.
+    """
+
+    def __init__(
+        self,
+        name: str = "workflow",
+        *,
+        engine: str | Engine | None = None,
+        engines: Mapping[str, str | Engine] | None = None,
+        workers: int | None = None,
+        show_prints: bool = True,
+    ) -> None:
+        self.name = name
+        self.bus = events.Bus()
+        chosen = overrides.get()
+        self._opened = chosen.opened
+        self._engines = _make_engines(engine, engines, workers, chosen)
+        in_caller = any(Capability.IN_CALLER in made.capabilities for made in self._engines.values())
+        driver = _make("inline", None) if in_caller else plugins.load(plugins.ENGINES, "threads")(64, name="driver")
+        self._kernel = Kernel(self._engines, driver, name=name, bus=self.bus)
+        self._state = "new"
+        self._token: Token[Submitter | None] | None = None
+        self._began = self._ended = 0.0
+        if show_prints:
+            self.bus.observe(_show_prints, [events.PRINTED])
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def start(self) -> Workflow:
+        """Start the engines; what ``with`` does. Ends with `close`."""
+        if self._state != "new":
+            raise WorkflowClosedError(f"workflow {self.name!r} was started before; make a new Workflow")
+        if self._opened is not None:
+            self._opened(self)
+        self._began = time.monotonic()
+        self._kernel.start()
+        self._state = "open"
+        self._token = current.set(self)
+        atexit.register(self.close)
+        return self
+
+    def close(self) -> None:
+        """Cancel what has not ended and release everything. Idempotent."""
+        if self._state != "open":
+            return
+        self._state = "closed"
+        atexit.unregister(self.close)
+        if self._token is not None:
+            try:
+                current.reset(self._token)
+            except ValueError:
+                current.set(None)  # closed from another context than it was started in, as notebooks do
+        try:
+            self._kernel.close()
+        finally:
+            self._ended = time.monotonic()
+
+    def __enter__(self) -> Workflow:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._kernel.wait()
+        finally:
+            self.close()
+        if error is None and self._opened is None:
+            self._tell_failures()
+
+    def _tell_failures(self) -> None:
+        report = self.report()
+        if not report.ok:
+            reasons = "; ".join(f"{f.count} × {_first_line(f.error)} (first: {f.task})" for f in report.failures[:3])
+            _log.warning(
+                "workflow %r: %d of %d tasks failed: %s", self.name, report.counts.failed, report.counts.total, reasons
+            )
+
+    # -- work ----------------------------------------------------------------------------------------
+
+    def submit_task(self, task: Task) -> TaskFuture[Any]:
+        """Accept a task made by hand or by a front end. Raises at once what cannot be run."""
+        if self._state != "open":
+            raise WorkflowClosedError(
+                f"workflow {self.name!r} is {'not started' if self._state == 'new' else 'closed'}; "
+                f"{task.name} was not accepted: call it inside `with Workflow(...)`"
+            )
+        return self._kernel.submit(task)
+
+    def submit_tasks(self, tasks: Sequence[Task]) -> list[TaskFuture[Any]]:
+        """Accept tasks given in any order; those that read a file wait for the one that writes it.
+
+        Raises `CycleError` when they wait for each other through files; then none is accepted.
+        """
+        futures: dict[int, TaskFuture[Any]] = {}
+        for index in graph.order(tasks):
+            futures[index] = self.submit_task(tasks[index])
+        return [futures[index] for index in range(len(tasks))]
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+        """Run ``fn(*args, **kwargs)`` as a task; `fn` may be decorated or plain. From any thread."""
+        make_task = getattr(fn, "make_task", None)
+        if make_task is not None:
+            token = current.set(self)
+            try:
+                return self.submit_task(make_task(args, kwargs))
+            finally:
+                current.reset(token)
+        if not callable(fn):
+            raise ConfigError(f"submit() takes a function and its arguments; {fn!r} cannot be called")
+        return self.submit_task(Task(Call(fn, args, kwargs), getattr(fn, "__name__", type(fn).__name__)))
+
+    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[TaskFuture[T]]:
+        """Submit ``fn(a, b, …)`` for the items of the iterables, in their order, to the end of the shortest."""
+        return [self.submit(fn, *row) for row in zip(*iterables, strict=False)]
+
+    def executor(self, options: Options = DEFAULT) -> WorkflowExecutor:
+        """Return a `concurrent.futures.Executor` whose tasks belong to this workflow."""
+        return WorkflowExecutor(self._kernel, options)
+
+    def wait(
+        self,
+        futures: Iterable[TaskFuture[Any]] | None = None,
+        timeout: float | None = None,
+        return_when: str = concurrent.futures.ALL_COMPLETED,
+    ) -> concurrent.futures._base.DoneAndNotDoneFutures[Any] | bool:
+        """Wait for `futures` as `concurrent.futures.wait` does; without them, for all: False on time-out."""
+        if futures is None:
+            return self._kernel.wait(timeout)
+        return wait(futures, timeout, return_when)
+
+    def as_completed(self, futures: Iterable[TaskFuture[T]], timeout: float | None = None) -> Iterator[TaskFuture[T]]:
+        """Yield futures as they end; see `concurrent.futures.as_completed`."""
+        return as_completed(futures, timeout)
+
+    def gather(self, value: Any) -> Any:
+        """Return `value` with every future inside replaced by its result; raises the first error met."""
+        return gather(value)
+
+    # -- numbers -------------------------------------------------------------------------------------
+
+    @property
+    def counts(self) -> Counts:
+        """How many tasks are where, now."""
+        return self._kernel.counts
+
+    @property
+    def cores(self) -> int:
+        """Cores of the engines that know them, at least 1."""
+        return sum(engine.capacity.cores or 0 for engine in self._engines.values()) or 1
+
+    def report(self) -> Report:
+        """What the run has come to so far."""
+        end = self._ended or time.monotonic()
+        return Report(
+            name=self.name,
+            counts=self._kernel.counts,
+            wall=end - self._began if self._began else 0.0,
+            work=self._kernel.work,
+            critical_path=self._kernel.critical_path,
+            cores=self.cores,
+            failures=self._kernel.failures,
+        )
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        return (
+            f"<Workflow {self.name!r} on {', '.join(self._engines)}, {self._state}: "
+            f"{counts.ended} of {counts.total} tasks ended, {counts.failed} failed>"
+        )
+
+
+def _make_engines(
+    engine: str | Engine | None,
+    engines: Mapping[str, str | Engine] | None,
+    workers: int | None,
+    chosen: Overrides,
+) -> dict[str, Engine]:
+    if engines is not None:
+        if engine is not None or chosen.engine is not None:
+            other = engine if engine is not None else chosen.engine
+            raise ConfigError(f"engines= names several engines, so engine={other!r} cannot replace them; give one")
+        if not engines:
+            raise ConfigError("engines={} names no engine; give at least one, or leave it out")
+        return {name: _make(item, workers) for name, item in engines.items()}
+    picked = chosen.engine or engine or "local"
+    name = picked if isinstance(picked, str) else type(picked).__name__
+    return {name: _make(picked, chosen.workers or workers)}
+
+
+def _make(engine: str | Engine, workers: int | None) -> Engine:
+    if isinstance(engine, str):
+        made = plugins.load(plugins.ENGINES, engine)
+        return made() if workers is None else made(workers=workers)  # type: ignore[no-any-return]
+    if isinstance(engine, type) or not isinstance(engine, Engine):
+        raise ConfigError(f"engine={engine!r} is not an engine; give a name such as 'local', or an Engine object")
+    if workers is not None:
+        raise ConfigError(f"workers={workers} goes to an engine that is named; give it to {type(engine).__name__}()")
+    return engine
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0]
+
+
+def _show_prints(printed: Sequence[events.Event]) -> None:
+    for event in printed:
+        sys.stdout.write(event.data["text"])
+    sys.stdout.flush()
+
+
+def wait(
+    futures: Iterable[TaskFuture[T]], timeout: float | None = None, return_when: str = concurrent.futures.ALL_COMPLETED
+) -> concurrent.futures._base.DoneAndNotDoneFutures[T]:
+    """`concurrent.futures.wait`, under the name that a workflow's user looks for."""
+    return concurrent.futures.wait(futures, timeout, return_when)
+
+
+def as_completed(futures: Iterable[TaskFuture[T]], timeout: float | None = None) -> Iterator[TaskFuture[T]]:
+    """Yield futures as they end; see `concurrent.futures.as_completed`."""
+    return concurrent.futures.as_completed(futures, timeout)  # type: ignore[return-value]
+
+
+def gather(value: Any) -> Any:
+    """Return `value` with every future inside lists, tuples, sets, dicts and dataclasses replaced by its result."""
+    return graph.resolve(value)
