@@ -102,12 +102,20 @@ def precise_cpu() -> float:
     return nanoseconds / 1e9
 
 
-def memory() -> int:
-    """Resident bytes of the tree."""
+def driver_memory() -> int:
+    """Resident bytes of this process."""
     own = _read(os.getpid())
-    return (own.memory if own else 0) + sum(process.memory for process in descendants(os.getpid()))
+    return own.memory if own else 0
+
+
+def memory() -> int:
+    """Resident bytes of the tree; pages that processes share count once for each."""
+    return driver_memory() + sum(process.memory for process in descendants(os.getpid()))
 
 
 def peak_memory() -> int:
     """The most resident bytes this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

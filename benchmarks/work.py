@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 PAGE = 512  # float64 numbers in one page of memory
 
 
-def noop() -> None:
+def noop(_index: int = 0) -> None:
     """Do nothing: what is left is the system's own cost."""
 
 
@@ -21,7 +22,7 @@ def step(value: int) -> int:
     return value + 1
 
 
-def one() -> int:
+def one(_index: int = 0) -> int:
     """One leaf of a fan-in."""
     return 1
 
@@ -31,16 +32,36 @@ def total(values: Sequence[int]) -> int:
     return sum(values)
 
 
+def total_of(*values: int) -> int:
+    """The same, for systems that look for futures among the arguments only."""
+    return sum(values)
+
+
+def total_inputs(inputs: Sequence[int] = ()) -> int:
+    """The same, for Parsl."""
+    return sum(inputs)
+
+
 def where(seconds: float) -> tuple[int, int]:
     """Say which worker this is, after long enough that the others get some too."""
     time.sleep(seconds)
     return os.getpid(), threading.get_ident()
 
 
-def wait_for(fifo: str) -> None:
-    """Keep a worker busy until someone opens the FIFO for writing."""
-    with open(fifo, "rb") as stream:
-        stream.read()
+def wait_for(path: str) -> None:
+    """Keep a worker busy until the lock on the file is given up."""
+    with open(path, "rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+
+
+def arguments(*argv: str) -> list[str]:
+    """A command of Harmony's."""
+    return list(argv)
+
+
+def shell_line(line: str) -> str:
+    """A command of Parsl's."""
+    return line
 
 
 def run_command(argv: Sequence[str]) -> int:

@@ -8,14 +8,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from ase.eos import birchmurnaghan
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from published import EXPERIMENT, MEASURED, POTENTIAL, ideal
 
 Path = str | os.PathLike[str]
@@ -56,8 +52,7 @@ EMT   what the published parameters of EMT mean for a perfect crystal of nearest
       ASE counts three shells of neighbours, which makes a shorter, most of all in Al and Ni.
 exp.  measured at room temperature; the fits are for 0 K without vibrations:
       {EXPERIMENT}
-      EMT's aluminium is far too soft; the column EMT shows that its parameters say so.
-"""
+      EMT's aluminium is far too soft; the column EMT shows that its parameters say so."""
 
 
 def _compare(fit: Fit, name: str, digits: int) -> str:
@@ -86,14 +81,14 @@ def write_csv(fits: Sequence[Fit], path: Path) -> None:
 
 def plot_fits(fits: Sequence[Fit], path: Path) -> None:
     """Draw the energies with the fitted curves, and the bulk moduli beside the published ones."""
-    figure, (curves, moduli) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    curves, moduli = figure.subplots(1, 2)
     _draw_curves(curves, fits)
     _draw_moduli(moduli, fits)
     for axes in (curves, moduli):
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def _draw_curves(axes: Axes, fits: Sequence[Fit]) -> None:

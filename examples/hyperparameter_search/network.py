@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 
@@ -34,11 +35,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate trained for `epochs` in all, and its score on the validation part: lower `loss` is better."""
+    """A candidate after `epochs`, `cost` of them in this trial, with its score on data not trained with."""
 
     candidate: Candidate
     epochs: int
-    loss: float
+    cost: int
+    loss: float  # the lower the better
     accuracy: float
     model: MLPClassifier
 
@@ -59,12 +61,12 @@ def digits() -> tuple[Part, Part, Part]:
 def train(candidate: Candidate, epochs: int, before: Trial | None = None) -> Trial:
     """Train until `epochs` are done, going on from an earlier trial of the same candidate if there is one."""
     (images, labels), (unseen, truth), _ = digits()
-    done, model = (before.epochs, before.model) if before else (0, new_network(candidate))
+    done, model = (before.epochs, deepcopy(before.model)) if before else (0, new_network(candidate))
     with threadpool_limits(1):  # the workers share the cores
         for _ in range(done, epochs):
             model.partial_fit(images, labels, classes=range(10))
         loss = log_loss(truth, model.predict_proba(unseen))
-        return Trial(candidate, epochs, float(loss), float(model.score(unseen, truth)), model)
+        return Trial(candidate, epochs, epochs - done, float(loss), float(model.score(unseen, truth)), model)
 
 
 def new_network(candidate: Candidate) -> MLPClassifier:

@@ -11,6 +11,7 @@ import numpy as np
 from network import Candidate, Trial
 
 RUNGS = (3, 9, 27)  # epochs
+LONGEST = RUNGS[-1]
 KEEP = 3  # one in three goes on
 FIRST = 12  # candidates drawn anywhere before any is drawn near the best
 ANYWHERE = 0.2  # the share of the later ones that are still drawn anywhere
@@ -25,6 +26,11 @@ def candidate_at(place: np.ndarray) -> Candidate:
     """Return the candidate at a place in the unit cube."""
     rate, penalty, width, layers, batch = np.exp(LOW + place * (HIGH - LOW))
     return Candidate(float(rate), float(penalty), int(width), min(int(layers), 3), int(batch))
+
+
+def draw_anywhere(seed: int, count: int) -> list[Candidate]:
+    """Return `count` candidates from anywhere in the ranges."""
+    return [candidate_at(place) for place in np.random.default_rng(seed).random((count, len(LOW)))]
 
 
 class Steering:

@@ -7,12 +7,13 @@ process imports this package, and a program that only asks for `harmony.__versio
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harmony.core.data import File, Output
     from harmony.core.engine import Capability, Engine
     from harmony.core.future import TaskFuture
+    from harmony.core.report import Report
     from harmony.core.retry import Retry
     from harmony.core.task import Call, Command, CommandResult, Options, Task, TaskState
     from harmony.errors import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from harmony.events import Event
     from harmony.frontends.flow import command, join, task
     from harmony.resources import Resources
-    from harmony.workflow import Report, Workflow, as_completed, gather, wait
+    from harmony.workflow import Workflow, as_completed, gather, wait
 
 __version__ = "0.1.0"
 
@@ -92,6 +93,7 @@ _HOMES = {
     "harmony.core.data": "File Output",
     "harmony.core.engine": "Capability Engine",
     "harmony.core.future": "TaskFuture",
+    "harmony.core.report": "Report",
     "harmony.core.retry": "Retry",
     "harmony.core.task": "Call Command CommandResult Options Task TaskState",
     "harmony.errors": (
@@ -102,17 +104,19 @@ _HOMES = {
     "harmony.events": "Event",
     "harmony.frontends.flow": "command join task",
     "harmony.resources": "Resources",
-    "harmony.workflow": "Report Workflow as_completed gather wait",
+    "harmony.workflow": "Workflow as_completed gather wait",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'harmony' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(home), name)
-    return value
+if not TYPE_CHECKING:  # a type checker that saw this would believe every misspelt name
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module 'harmony' has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(home), name)
+        return value
 
 
 def __dir__() -> list[str]:

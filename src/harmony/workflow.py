@@ -32,12 +32,13 @@ _log = logging.getLogger("harmony")
 class Overrides:
     """What the one who runs a program, rather than the program, decides about its workflows.
 
-    `opened` is called with each workflow before it starts, and may observe its `bus`.
+    `opened` is called with each workflow before it starts, and may observe its `bus`; `closed` when it has ended.
     """
 
     engine: str | None = None
     workers: int | None = None
     opened: Callable[[Workflow], None] | None = None
+    closed: Callable[[Workflow], None] | None = None
 
 
 #: Set around a program by ``harmony run``.
@@ -67,6 +68,7 @@ class Workflow:
         self.bus = events.Bus()
         chosen = overrides.get()
         self._opened = chosen.opened
+        self._closed = chosen.closed
         self._engines = _make_engines(engine, engines, workers, chosen)
         in_caller = any(Capability.IN_CALLER in made.capabilities for made in self._engines.values())
         driver = _make("inline", None) if in_caller else plugins.load(plugins.ENGINES, "threads")(64, name="driver")
@@ -107,6 +109,8 @@ class Workflow:
             self._kernel.close()
         finally:
             self._ended = time.monotonic()
+            if self._closed is not None:
+                self._closed(self)
 
     def __enter__(self) -> Workflow:
         return self.start()

@@ -1,0 +1,84 @@
+"""Measures of whole programs: the first result, and the import alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cost import kill_descendants
+from benchmarks.systems.base import System
+
+_FIRST = """\
+import time
+
+def double(x):
+    return 2 * x
+
+def first():
+    print("first", time.monotonic(), flush=True)
+
+"""
+_IMPORT = """\
+import time
+before = time.process_time()
+{statement}
+print("first", time.process_time() - before)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a program printed, and how long it took."""
+
+    printed: float
+    started: float
+    wall: float
+    cpu: float
+
+
+class ProgramFailed(Exception):
+    """The program did not do what it is for."""
+
+
+def first_result(system: System, scratch: Path, timeout: float) -> dict[str, object]:
+    """Seconds from the start of the interpreter to the first result; then the program's wall and CPU seconds."""
+    ended = _run(_FIRST + system.program.lstrip(), scratch, timeout)
+    extra = {"program": ended.wall, "CPU s": ended.cpu}
+    return {"value": ended.printed - ended.started, "extra": extra}
+
+
+def import_cpu(system: System, scratch: Path, timeout: float) -> dict[str, object]:
+    """CPU milliseconds of the import that a program begins with."""
+    ended = _run(_IMPORT.format(statement=system.statement), scratch, timeout)
+    return {"value": 1e3 * ended.printed, "extra": {}}
+
+
+def _run(text: str, scratch: Path, timeout: float) -> Ended:
+    path = scratch / "program.py"
+    path.write_text(text)
+    log = scratch / "program.log"
+    with log.open("wb") as errors:
+        before = os.times()
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=errors, cwd=scratch, text=True
+        )
+        try:
+            out, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            kill_descendants(os.getpid())
+            process.communicate()
+            raise ProgramFailed(f"no end after {timeout:.0f} s") from None
+        wall = time.monotonic() - started
+        after = os.times()
+    kill_descendants(os.getpid())
+    lines = [line.split() for line in out.splitlines() if line.startswith("first ")]
+    if not lines:
+        tail = log.read_text(errors="replace").strip().splitlines()
+        raise ProgramFailed(tail[-1][:120] if tail else f"exit code {process.returncode}, no first result")
+    cpu = (after.children_user + after.children_system) - (before.children_user + before.children_system)
+    return Ended(float(lines[0][1]), started, wall, cpu)

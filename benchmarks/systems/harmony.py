@@ -1,0 +1,67 @@
+"""Harmony: decorated functions called inside a workflow, as a user writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmarks import work
+from benchmarks.systems.base import System
+
+
+class Local(System):
+    """The embedded default: worker processes."""
+
+    label = "Harmony, local"
+    distribution = "harmony-workflows"
+    package = "harmony"
+    statement = "from harmony import File, Workflow, command, task"
+    engine: ClassVar[str] = "local"
+    program = """
+from harmony import Workflow, task
+with Workflow("first", engine="local", workers=2, quiet=True):
+    assert task(double)(21).result() == 42
+    first()
+"""
+
+    def open(self, workers: int, scratch: Path) -> None:
+        from harmony import Workflow, command, task
+
+        self.workflow = Workflow("benchmark", engine=self.engine, workers=workers, quiet=True)
+        self.workflow.__enter__()
+        self.task = task
+        self.command = command
+        self.tasks: dict[Callable[..., Any], Any] = {}
+
+    def close(self) -> None:
+        self.workflow.__exit__(None, None, None)
+
+    def _task(self, fn: Callable[..., Any]) -> Any:
+        if fn not in self.tasks:
+            self.tasks[fn] = self.task(fn)
+        return self.tasks[fn]
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._task(fn)(*args)
+
+    def submit_many(self, fn: Callable[[], Any], count: int) -> Sequence[Any]:
+        task = self._task(fn)
+        return [task() for _ in range(count)]
+
+    def results(self, futures: Sequence[Any]) -> list[Any]:
+        gathered: list[Any] = self.workflow.gather(futures)
+        return gathered
+
+    def commands(self, argv: Sequence[str], count: int) -> None:
+        run = self.command(work.arguments)
+        self.results([run(*argv) for _ in range(count)])
+
+
+class InThreads(Local):
+    """The same workflow on threads, to tell the kernel's cost from the engine's."""
+
+    label = "Harmony, threads"
+    engine = "threads"
+    in_processes = False
+    program = Local.program.replace('"local"', '"threads"')

@@ -1,0 +1,93 @@
+"""Parsl through its kernel, with the settings it comes with: default logging, default strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import work
+from benchmarks.systems.base import System
+
+
+class _Parsl(System):
+    distribution = "parsl"
+    package = "parsl"
+    statement = "import parsl"
+
+    def executor(self, workers: int) -> Any:
+        """The executor inside the configuration."""
+        raise NotImplementedError
+
+    def open(self, workers: int, scratch: Path) -> None:
+        import parsl
+
+        self.parsl = parsl
+        self.apps: dict[Callable[..., Any], Any] = {}
+        executor = self.executor(workers)
+        parsl.load(parsl.Config(executors=[executor], run_dir=str(scratch / "runinfo"), usage_tracking=0))
+
+    def close(self) -> None:
+        self.parsl.dfk().cleanup()
+        self.parsl.clear()
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        if fn not in self.apps:
+            self.apps[fn] = self.parsl.python_app(fn)
+        return self.apps[fn](*args)
+
+    def fan_in(self, count: int) -> int:
+        leaves = self.submit_many(work.one, count)
+        total = self.parsl.python_app(work.total_inputs)  # futures in a list are found only in `inputs`
+        return int(total(inputs=leaves).result())
+
+    def commands(self, argv: Sequence[str], count: int) -> None:
+        run = self.parsl.bash_app(work.shell_line)
+        line = " ".join(argv)
+        self.results([run(line) for _ in range(count)])
+
+
+class HighThroughput(_Parsl):
+    """Pilot workers, Parsl's default choice."""
+
+    label = "Parsl HTEX"
+    pace = 0.2
+    program = """
+import parsl, tempfile
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
+htex = HighThroughputExecutor(address="127.0.0.1", max_workers_per_node=2, provider=LocalProvider(max_blocks=1))
+with tempfile.TemporaryDirectory() as folder:
+    with parsl.load(parsl.Config(executors=[htex], run_dir=folder, usage_tracking=0)):
+        assert parsl.python_app(double)(21).result() == 42
+        first()
+"""
+
+    def executor(self, workers: int) -> Any:
+        from parsl.executors import HighThroughputExecutor
+        from parsl.providers import LocalProvider
+
+        provider = LocalProvider(init_blocks=1, max_blocks=1)
+        return HighThroughputExecutor(address="127.0.0.1", max_workers_per_node=workers, provider=provider)
+
+
+class Threads(_Parsl):
+    """Parsl's kernel alone."""
+
+    label = "Parsl threads"
+    pace = 0.2
+    in_processes = False
+    program = """
+import parsl, tempfile
+from parsl.executors import ThreadPoolExecutor
+with tempfile.TemporaryDirectory() as folder:
+    config = parsl.Config(executors=[ThreadPoolExecutor(max_threads=2)], run_dir=folder, usage_tracking=0)
+    with parsl.load(config):
+        assert parsl.python_app(double)(21).result() == 42
+        first()
+"""
+
+    def executor(self, workers: int) -> Any:
+        from parsl.executors import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(max_threads=workers)

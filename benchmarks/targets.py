@@ -1,0 +1,85 @@
+"""What Harmony is to reach, beside what it reached in this run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.tables import Results, number
+
+Reached = Callable[[Results], "float | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on a value; `least` says from which side."""
+
+    what: str
+    bound: float
+    reached: Reached
+    least: bool = True
+    unit: str = ""
+
+
+def _times(measure: str, reference: str, *, more_is_better: bool, system: str = "harmony") -> Reached:
+    """How many times as good as the reference: the median over rounds."""
+
+    def reached(results: Results) -> float | None:
+        row, base = results.of(measure, system), results.of(measure, reference)
+        ratios = results.ratios(row, base, more_is_better=more_is_better)
+        return statistics.median(ratios) if ratios else None
+
+    return reached
+
+
+def _value(measure: str) -> Reached:
+    return lambda results: results.median(measure, "harmony")
+
+
+def _hop(results: Results) -> float | None:
+    trips = {record.round: record.value for record in results.of("round-trip", "harmony") if record.value}
+    hops = [record for record in results.of("chain", "harmony") if record.value and record.round in trips]
+    ratios = [hop.value / trips[hop.round] for hop in hops if hop.value]
+    return statistics.median(ratios) if ratios else None
+
+
+def _largest(results: Results) -> float | None:
+    """Rate of the largest run as a share of the smallest's."""
+    counts = results.counts("scale", "harmony")
+    if len(counts) < 2:
+        return None
+    small, large = (results.median("scale", "harmony", count) for count in (counts[0], counts[-1]))
+    return large / small if small and large else None
+
+
+TARGETS = (
+    Target("no-op functions, × ProcessPoolExecutor", 6, _times("noop", "processes", more_is_better=True)),
+    Target("no-op functions, × Parsl HTEX", 50, _times("noop", "parsl-htex", more_is_better=True)),
+    Target("round trip p50, × ProcessPoolExecutor", 1, _times("round-trip", "processes", more_is_better=False)),
+    Target("chain hop ÷ round trip", 1.5, _hop, least=False),
+    Target("fan-in of 5,000", 1, _value("fan-in"), least=False, unit="s"),
+    Target("rate of the largest run ÷ rate of 10,000", 0.5, _largest),
+    Target("memory per pending task", 1200, _value("pending"), least=False, unit="bytes"),
+    Target("commands, × bare posix_spawn, 1 at a time", 0.6, _times("commands", "bare", more_is_better=True)),
+    Target("commands, × bare posix_spawn, 2 in flight", 0.6, _times("commands", "bare-2", more_is_better=True)),
+    Target("100 MB array, × ProcessPoolExecutor", 5, _times("array", "processes", more_is_better=False)),
+    Target("first result after the program starts", 0.5, _value("first"), least=False, unit="s"),
+    Target("idle, CPU", 1, _value("idle"), least=False, unit="ms/s"),
+    Target("import", 100, _value("import"), least=False, unit="CPU ms"),
+)
+
+
+def lines(results: Results) -> list[str]:
+    """One line per target."""
+    text = []
+    for target in TARGETS:
+        reached = target.reached(results)
+        bound = f"{'≥' if target.least else '≤'} {number(target.bound)} {target.unit}".rstrip()
+        if reached is None:
+            verdict, value = "not measured", ""
+        else:
+            met = reached >= target.bound if target.least else reached <= target.bound
+            verdict, value = "yes" if met else "NO", f"{number(reached)} {target.unit}".rstrip()
+        text.append(f"  {target.what:<46}{bound:<16}{value:<16}{verdict}")
+    return text

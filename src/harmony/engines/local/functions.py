@@ -1,0 +1,103 @@
+"""Functions: pickled once and sent to each worker once, and again when what they refer to has changed.
+
+A function that can be imported travels as its name. One that cannot (from ``__main__``, a notebook, a lambda, a
+closure) travels by value, with the globals it uses; when one of those names is bound anew, as happens in a notebook,
+the function is pickled anew. Changes *inside* a captured object are not noticed: pass such objects as arguments.
+"""
+
+from __future__ import annotations
+
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any
+
+from harmony.core.work import dump_function
+
+#: So many functions are remembered; of more, the one that was first sent is forgotten.
+LIMIT = 1024
+
+
+class Function:
+    """One function as workers know it: by number."""
+
+    __slots__ = ("data", "fn", "number", "seen", "watched")
+
+    def __init__(self, fn: Callable[..., Any], number: int) -> None:
+        self.fn = fn  # kept, so that its id is not given to another
+        self.number = number
+        self.data = dump_function(fn)
+        by_reference = isinstance(fn, types.FunctionType) and isinstance(pickle.loads(self.data), tuple)  # noqa: S301
+        self.watched = [] if by_reference else _globals_of(fn)
+        self.seen = self.fingerprint()
+
+    def fingerprint(self) -> tuple[int, ...]:
+        """Identify the objects that its globals and closure are bound to now."""
+        cells = getattr(self.fn, "__closure__", None) or ()
+        return (
+            *(id(namespace.get(name)) for namespace, name in self.watched),
+            *(id(cell.cell_contents) for cell in cells if _is_bound(cell)),
+        )
+
+
+class FunctionTable:
+    """The functions of one engine."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Function] = {}
+        self._next = 1
+        self.forgotten: list[int] = []
+
+    def get(self, fn: Callable[..., Any]) -> Function:
+        """Return the function as it is now. Raises `SerializationError` when it cannot be pickled."""
+        known = self._known.get(id(fn))
+        if known is not None and (not known.watched and not _closure(fn) or known.fingerprint() == known.seen):
+            return known
+        made = Function(fn, self._next)
+        self._next += 1
+        if known is not None:
+            self.forgotten.append(known.number)
+        self._known[id(fn)] = made
+        if len(self._known) > LIMIT:
+            oldest = next(iter(self._known))
+            self.forgotten.append(self._known.pop(oldest).number)
+        return made
+
+
+def _closure(fn: Callable[..., Any]) -> Any:
+    return getattr(fn, "__closure__", None)
+
+
+def _is_bound(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  raises when it is empty
+    except ValueError:
+        return False
+    return True
+
+
+def _globals_of(fn: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return the globals that a function uses, and those used by the functions of its module that it calls."""
+    found: dict[tuple[int, str], tuple[dict[str, Any], str]] = {}
+    todo, seen = [fn], set[int]()
+    while todo:
+        item = todo.pop()
+        if not isinstance(item, types.FunctionType) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        for name in _names(item.__code__):
+            if name in item.__globals__:
+                found[id(item.__globals__), name] = (item.__globals__, name)
+                value = item.__globals__[name]
+                value = getattr(value, "__wrapped__", value)
+                if getattr(value, "__module__", None) == item.__module__:
+                    todo.append(value)
+    return list(found.values())
+
+
+def _names(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _names(constant)
+    return names

@@ -1,0 +1,58 @@
+"""The guard: a small process that outlives its driver by a moment and ends whatever the driver has left.
+
+Every process that the engine starts carries the engine's token in its environment, and so do its children. When the
+driver says goodbye, or is gone for whatever reason, the guard kills every process of this user that carries it. Run
+as ``python -I -S guard.py TOKEN DRIVER_PID LIFELINE_FD``; it imports nothing of Harmony and sleeps until then.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+#: The environment variable with the tokens of the engines that a process belongs to, outermost first.
+VARIABLE = "HARMONY_ENGINE"
+
+
+def sweep(token: str, spared: frozenset[int] = frozenset()) -> int:
+    """Kill every process that carries the token, and return how many there were."""
+    mark = token.encode()
+    found = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) in spared:
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as stream:
+                carries = mark in stream.read()
+            if carries:
+                os.kill(int(name), signal.SIGKILL)
+                found += 1
+        except OSError:
+            continue  # gone, or another user's
+    return found
+
+
+def main(token: str, driver: int, lifeline: int) -> None:
+    """Wait for the end of the driver, then sweep until nothing is found."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    waiting = select.poll()
+    waiting.register(lifeline, select.POLLIN)
+    if os.getppid() == driver:
+        try:
+            waiting.register(os.pidfd_open(driver), select.POLLIN)
+        except (AttributeError, OSError):
+            pass  # an old kernel: the lifeline must do
+        waiting.poll()
+    myself = frozenset({os.getpid(), driver})
+    for _ in range(50):
+        if not sweep(token, myself):
+            break
+        time.sleep(0.01)  # the dead need a moment to leave /proc
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,167 @@
+"""A worker as the driver sees it: its process, its sockets, and the tasks it has."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import harmony
+from harmony.core.engine import Submission
+from harmony.core.work import signal_group
+from harmony.engines.local import shared, wire
+from harmony.engines.local.slots import Grant
+
+#: A worker is sent work for so many seconds ahead, by its recent pace.
+AHEAD = 0.02
+MOST_AHEAD = 1024
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(harmony.__file__)))
+_PROGRAM = (
+    "import sys; sys.path[:] = [p for p in sys.path if p] + [{root!r}]; "
+    "from harmony.engines.local.worker import main; main({frames}, {descriptors}, {board})"
+)
+
+
+class WorkerHandle:
+    """See the module. Starting one starts the process; the engine owns it until `reap`."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], initializer: bytes | None) -> None:
+        self.name = name
+        self.frames, frames = socket.socketpair()
+        self.descriptors, descriptors = socket.socketpair()
+        self.board = shared.Board()
+        inherited = (frames.fileno(), descriptors.fileno(), self.board.descriptor)
+        program = _PROGRAM.format(root=_ROOT, frames=inherited[0], descriptors=inherited[1], board=inherited[2])
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        finally:
+            frames.close()
+            descriptors.close()
+            os.close(self.board.descriptor)
+        self.frames.setblocking(False)
+        self.pid = self._process.pid
+        self.inflight: dict[int, Submission] = {}
+        self.grant: Grant | None = None
+        self.is_plain = False
+        self.is_ready = False
+        self.is_retired = False
+        self.watched = selectors.EVENT_READ
+        self.gpus: tuple[str, ...] | None = None
+        self.known: set[int] = set()
+        self.verdict: BaseException | None = None
+        self.pace: float | None = None
+        self.news = time.monotonic()
+        self._next = 1
+        self._held = b""
+        self._unsent = b""
+        self._parts: list[bytes] = []
+        self.say(wire.frame(wire.INIT, pickle.dumps(tuple(wire.Setup(sys.path, name, initializer)), 5)))
+
+    # -- what it has ---------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """True when it can be given a task."""
+        return self.grant is None and not self.is_retired and self.verdict is None
+
+    @property
+    def depth(self) -> int:
+        """How many plain tasks it should have, by its pace; one while that is not known."""
+        if self.pace is None:
+            return 1
+        return max(1, min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6))))
+
+    def number(self, submission: Submission) -> int:
+        """Give a task that is about to be sent the number by which the worker knows it."""
+        number = self._next
+        self._next = number + 1
+        self.board.clear(number)
+        self.inflight[number] = submission
+        return number
+
+    def take_back(self) -> list[Submission]:
+        """Take back the tasks that it has not started, in their order."""
+        return [self.inflight.pop(number) for number in self.board.take_back(list(self.inflight)[1:])]
+
+    def keep_pace(self, seconds: float, count: int) -> None:
+        """Note that `count` tasks took `seconds` in all."""
+        mean = seconds / count
+        self.pace = mean if self.pace is None else 0.5 * self.pace + 0.5 * mean
+        self.news = time.monotonic()
+
+    # -- what is said --------------------------------------------------------------------------------
+
+    def say(self, data: bytes) -> None:
+        """Add to what the next `flush` sends."""
+        self._parts.append(data)
+
+    def pass_segment(self, descriptor: int) -> None:
+        """Pass the memory of the task whose frame is said next; closes `descriptor` here."""
+        shared.send_descriptor(self.descriptors, descriptor)
+
+    def flush(self) -> bool:
+        """Send what can be sent now; False when some is left for when the socket takes more."""
+        data = self._unsent + b"".join(self._parts) if self._unsent else b"".join(self._parts)
+        self._parts.clear()
+        try:
+            while data:
+                data = data[self.frames.send(data) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            data = b""  # it is dead, which the engine learns from its process
+        self._unsent = data
+        return not data
+
+    def receive(self) -> Iterator[tuple[int, int, float, Any, str]]:
+        """Yield its answers: kind, task number, seconds, payload, prints. Ends when there is no more for now."""
+        try:
+            data = self.frames.recv(1 << 18)
+        except OSError:
+            return
+        held = self._held + data if self._held else data
+        head, size, at, end = wire.TO_DRIVER.unpack_from, wire.TO_DRIVER.size, 0, len(held)
+        while end - at >= size:
+            kind, number, seconds, length, printed = head(held, at)
+            stop = at + size + length + printed
+            if stop > end:
+                break
+            payload = held[at + size : at + size + length] if length else b""
+            text = held[stop - printed : stop].decode() if printed else ""
+            at = stop
+            yield kind, number, seconds, payload, text
+        self._held = held[at:]
+
+    # -- its end -------------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Let it end by itself once it has nothing to do."""
+        self.is_retired = True
+        self.frames.close()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal to its process and to those it has started, but for those that left its group."""
+        signal_group(self.pid, number)
+
+    def reap(self) -> str:
+        """Collect the process, which has ended, and return how in words."""
+        status = self._process.wait()
+        self.kill()
+        self.frames.close()
+        self.descriptors.close()
+        if status < 0:
+            return f"was killed by signal {signal.Signals(-status).name}"
+        return f"ended with exit code {status}"

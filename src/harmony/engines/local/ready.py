@@ -1,0 +1,87 @@
+"""The ready queue: tasks that could start, by what they take. Pure.
+
+First come, first served, except that a task may pass one that does not fit now. A task that has been passed
+`PATIENCE` times is passed no more: nothing starts until it fits, so a wide task is not starved by narrow ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from harmony.core.engine import Submission
+from harmony.engines.local.slots import Shape
+
+PATIENCE = 64
+
+
+class ReadyQueue:
+    """Queues by shape, with the order of submission across them, which is that of the tasks' ids."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Shape, deque[Submission]] = {}
+        self._passed = 0
+
+    def __bool__(self) -> bool:
+        return any(self._queues.values())
+
+    @property
+    def is_impatient(self) -> bool:
+        """True when a task has been passed so often that nothing may start before it."""
+        return self._passed >= PATIENCE
+
+    @property
+    def plain(self) -> deque[Submission] | None:
+        """The queue of plain calls, if there is one."""
+        for shape, queue in self._queues.items():
+            if shape.is_plain:
+                return queue
+        return None
+
+    def queue(self, shape: Shape) -> deque[Submission]:
+        """Return the queue of one shape; append to its end, or put back what was taken back at its front."""
+        found = self._queues.get(shape)
+        if found is None:
+            found = self._queues[shape] = deque()
+        return found
+
+    def choose(self, fits: Callable[[Shape], bool]) -> Shape | None:
+        """Return the shape whose turn it is among those that fit, or None."""
+        heads = [(queue[0].id, shape) for shape, queue in self._queues.items() if queue]
+        if len(heads) > 1:
+            heads.sort(key=lambda head: head[0])
+        for position, (_, shape) in enumerate(heads):
+            if fits(shape):
+                self._passed = self._passed + 1 if position else 0
+                return shape
+            if self.is_impatient:
+                return None
+        if not heads:
+            self._passed = 0
+        return None
+
+    def pass_others(self, submission: Submission) -> None:
+        """Note that a task is sent ahead of older ones of other shapes, if there are any."""
+        if len(self._queues) > 1 and any(queue and queue[0].id < submission.id for queue in self._queues.values()):
+            self._passed += 1
+
+    def remove(self, ids: set[int]) -> list[Submission]:
+        """Take the tasks with these ids out, and return them."""
+        return self._take(lambda shape, submission: submission.id in ids)
+
+    def remove_calls(self) -> list[Submission]:
+        """Take all functions out, and return them."""
+        return self._take(lambda shape, submission: shape.is_call)
+
+    def clear(self) -> None:
+        """Take everything out."""
+        self._queues.clear()
+
+    def _take(self, unwanted: Callable[[Shape, Submission], bool]) -> list[Submission]:
+        removed: list[Submission] = []
+        for shape, queue in self._queues.items():
+            kept: deque[Submission] = deque()
+            for submission in queue:
+                (removed if unwanted(shape, submission) else kept).append(submission)
+            self._queues[shape] = kept
+        return removed

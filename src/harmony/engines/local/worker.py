@@ -1,0 +1,177 @@
+"""The worker: a process that runs the functions it is sent, one after another, until its driver is gone.
+
+It reads only when it has nothing left to run, and writes each result at once, so that a result is never lost
+with the worker. ``python -c 'from harmony.engines.local.worker import main; main(…)'`` starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from harmony.core.task import Call
+from harmony.core.work import Prints, cannot_pickle, check_outputs, dump_exception, load_function, run_call
+from harmony.engines.local import shared, wire
+
+
+class Terminated(BaseException):
+    """The driver asks the task that runs to end, so that its ``finally`` clauses are run."""
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, frames: socket.socket, descriptors: socket.socket, board: shared.Board) -> None:
+        self._frames = frames
+        self._descriptors = descriptors
+        self._board = board
+        self._functions: dict[int, Any] = {}
+        self._prints = Prints()
+        self._pid = os.getpid()
+
+    def run(self) -> None:
+        """Serve until the driver closes the socket."""
+        for kind, body in self._read():
+            if kind == wire.BATCH:
+                for number, function, args, kwargs in pickle.loads(body):  # noqa: S301  from our own driver
+                    if self._board.start(number):
+                        self._call(number, function, args, kwargs)
+                    else:
+                        self._send(wire.answer(wire.SKIPPED, number, 0.0, b""))
+            elif kind == wire.TASK:
+                self._task(*wire.read_task(body))
+            elif kind == wire.FUNCTION:
+                (number,) = wire.NUMBER.unpack_from(body)
+                self._functions[number] = _Unloaded(bytes(body[4:]))
+            elif kind == wire.FORGET:
+                self._functions.pop(wire.NUMBER.unpack(body)[0], None)
+            else:
+                self._set_up(wire.Setup(*pickle.loads(body)))  # noqa: S301  from our own driver
+
+    def _read(self) -> Iterator[tuple[int, memoryview]]:
+        head = wire.TO_WORKER.size
+        held = b""
+        while data := self._frames.recv(1 << 18):
+            held = held + data if held else data
+            view, at = memoryview(held), 0
+            while len(held) - at >= head:
+                kind, length = wire.TO_WORKER.unpack_from(held, at)
+                if len(held) - at - head < length:
+                    break
+                yield kind, view[at + head : at + head + length]
+                at += head + length
+            held = held[at:]
+
+    def _set_up(self, setup: wire.Setup) -> None:
+        sys.path[:] = setup.path
+        sys.stdout = self._prints
+        kind, payload = wire.READY, b""
+        if setup.initializer is not None:
+            try:
+                initializer, args = pickle.loads(setup.initializer)  # noqa: S301  from our own driver
+                load_function(initializer)(*pickle.loads(args))  # noqa: S301
+            except Exception as error:  # noqa: BLE001  the user's own code
+                kind, payload = wire.BROKEN, dump_exception(error)
+        self._send(wire.answer(kind, 0, 0.0, payload, self._prints.take()))
+
+    def _task(self, head: wire.TaskHead, payload: memoryview) -> None:
+        segment = shared.receive_descriptor(self._descriptors) if head.sizes is not None else None
+        if not self._board.start(head.number):
+            if segment is not None:
+                os.close(segment)
+            self._send(wire.answer(wire.SKIPPED, head.number, 0.0, b""))
+            return
+        try:
+            if segment is not None and head.sizes is not None:
+                args, kwargs = shared.read_segment(segment, head.sizes)
+            else:
+                args, kwargs = pickle.loads(payload)  # noqa: S301  from our own driver
+        except Exception as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
+            self._fail(head.number, 0.0, error)
+            return
+        if head.environment or head.directory is not None or head.outputs:
+            self._call(head.number, head.function, args, kwargs, head)
+        else:
+            self._call(head.number, head.function, args, kwargs)
+
+    def _call(self, number: int, function: int, args: Any, kwargs: Any, head: wire.TaskHead | None = None) -> None:
+        began = time.perf_counter()
+        try:
+            fn = self._functions[function]
+            if type(fn) is _Unloaded:
+                fn = self._functions[function] = fn.load()
+            if head is None:
+                result = fn(*args, **kwargs)
+            else:
+                result = run_call(Call(fn, args, kwargs), head.environment, head.directory)
+                check_outputs(head.name, head.outputs)
+        except Terminated:
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever the user's code raises is its result
+            self._check_fork()
+            self._fail(number, time.perf_counter() - began, error)
+            return
+        seconds = time.perf_counter() - began
+        self._check_fork()
+        if result is None:
+            self._send(wire.answer(wire.NOTHING, number, seconds, b"", self._prints.take()))
+        else:
+            self._succeed(number, seconds, result)
+
+    def _succeed(self, number: int, seconds: float, result: Any) -> None:
+        try:
+            encoded = shared.encode(result)
+            if encoded.is_large:
+                descriptor, sizes = shared.write_segment(encoded)
+                shared.send_descriptor(self._descriptors, descriptor)
+                kind, payload = wire.SEGMENT, pickle.dumps(sizes, 5)
+            else:
+                kind, payload = wire.VALUE, encoded.payload
+        except Exception as error:  # noqa: BLE001  a user's __reduce__ may raise anything
+            self._fail(number, seconds, cannot_pickle(f"the result, a {type(result).__name__},", error))
+            return
+        self._send(wire.answer(kind, number, seconds, payload, self._prints.take()))
+
+    def _fail(self, number: int, seconds: float, error: BaseException) -> None:
+        self._send(wire.answer(wire.ERROR, number, seconds, dump_exception(error), self._prints.take()))
+
+    def _send(self, data: bytes) -> None:
+        self._frames.sendall(data)
+
+    def _check_fork(self) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # the user's function forked and its child came back: there is one worker, the parent
+
+
+class _Unloaded:
+    """A function that has arrived and was not needed yet; loading it is the first task's business."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def load(self) -> Callable[..., Any]:
+        """Import or rebuild the function."""
+        return load_function(self._data)
+
+
+def _on_sigterm(number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def main(frames: int, descriptors: int, board: int) -> None:
+    """Run a worker on these inherited descriptors."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        Worker(socket.socket(fileno=frames), socket.socket(fileno=descriptors), shared.Board(board)).run()
+    except (Terminated, ConnectionError, EOFError):
+        pass
+    sys.stdout = sys.__stdout__

@@ -1,0 +1,117 @@
+"""What holds for every test: it leaves no thread and no process behind, and finds the environment's programs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+#: Every descendant inherits this, so that one whose parent has died is recognised too.
+TAG = f"HARMONY_TEST_RUN={os.getpid()}"
+
+#: The standard library starts these once, for as long as the program lives.
+SERVERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run fault and scale tests at their full size as well")
+    parser.addoption(
+        "--patience", type=float, default=5.0, help="seconds that a test's threads and processes may linger"
+    )
+
+
+def pytest_configure() -> None:
+    name, _, value = TAG.partition("=")
+    os.environ[name] = value
+    scripts = sysconfig.get_path("scripts")  # mpiexec and harmony, also when the environment is not activated
+    if scripts not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = scripts + os.pathsep + os.environ["PATH"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        skip = pytest.mark.skip(reason="needs --slow")
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> Callable[[T, T], T]:
+    """``scale(2_000, 100_000)`` is the first in the short form of a test and the second with ``--slow``."""
+    slow = bool(request.config.getoption("--slow"))
+    return lambda short, full: full if slow else short
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    threads, processes = set(threading.enumerate()), ours()
+    yield
+    deadline = time.monotonic() + request.config.getoption("--patience")
+    left: list[str] = []
+    if not request.node.get_closest_marker("leaves_threads"):
+        left += [f"thread {thread.name}" for thread in wait_for_threads(threads, deadline)]
+    if not request.node.get_closest_marker("leaves_processes"):
+        left += [f"process {describe(process)}" for process in wait_for_processes(processes, deadline)]
+    if left:
+        pytest.fail(f"the test left behind: {', '.join(left)}", pytrace=False)
+
+
+def wait_for_threads(before: set[threading.Thread], deadline: float) -> list[threading.Thread]:
+    """Join the threads that are not in `before`; return those that live on."""
+    new = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in new:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread for thread in new if thread.is_alive()]
+
+
+def wait_for_processes(before: set[int], deadline: float) -> set[int]:
+    """Wait until the processes of ours that are not in `before` end; return those that live on or lie unreaped."""
+    left = ours() - before
+    if not left:
+        return left
+    gc.collect()  # a pool that was dropped rather than closed reaps its processes when it is collected
+    for process in left:
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(process)
+            try:
+                select.select([ended], [], [], max(0.0, deadline - time.monotonic()))
+            finally:
+                os.close(ended)
+    return left & ours()
+
+
+def ours() -> set[int]:
+    """This process's children, and every process that carries its tag."""
+    found = set()
+    tag = os.fsencode(TAG)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() or tag in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+    return {process for process in found - {os.getpid()} if not any(name in command_line(process) for name in SERVERS)}
+
+
+def command_line(process: int) -> str:
+    """The program and arguments of a process, or "" when it is gone or unreaped."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def describe(process: int) -> str:
+    """A process, for a person."""
+    return f"{process} ({command_line(process) or 'ended, but nobody waited for it'})"
