@@ -6,7 +6,10 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +55,19 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
-def kill_descendants(root: int) -> int:
-    """End all that is below `root`; returns how many were alive."""
-    alive = [process for process in descendants(root) if not process.zombie]
-    for process in alive:
+def clean_up(process: subprocess.Popen[bytes] | None = None) -> None:
+    """End and reap everything below this process; `process`, if it has said all it had to, gets a moment to leave."""
+    if process is not None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+    for below in descendants(os.getpid()):
         with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-    return len(alive)
+            os.kill(below.pid, signal.SIGKILL)
+    if process is not None:
+        process.wait()
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def adopt_orphans() -> None:
@@ -66,38 +75,40 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """CPU seconds of this process and of those below it."""
+class Meter:
+    """Wall and CPU seconds of what runs inside ``with``; reading /proc is not part of it."""
 
+    seconds: float
     driver: float
     others: float
 
-    @classmethod
-    def now(cls) -> Cost:
-        """What was used so far."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
-        alive = sum(process.cpu for process in descendants(os.getpid()))
-        driver = usage.ru_utime + usage.ru_stime
-        return cls(driver, alive + reaped.ru_utime + reaped.ru_stime)
+    def __init__(self, others: Callable[[], float] | None = None) -> None:
+        self._read = others or _others
 
-    def __sub__(self, other: Cost) -> Cost:
-        return Cost(self.driver - other.driver, self.others - other.others)
+    def __enter__(self) -> Meter:
+        self._others = self._read()
+        self._driver = time.process_time()
+        self._start = time.perf_counter()
+        return self
 
-    @property
-    def total(self) -> float:
-        """Seconds of the whole tree."""
-        return self.driver + self.others
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._start
+        self.driver = time.process_time() - self._driver
+        self.others = self._read() - self._others
 
 
-def precise_cpu() -> float:
-    """CPU seconds of the tree to the nanosecond, of threads that are alive: for trees that do nothing."""
-    pids = [os.getpid(), *(process.pid for process in descendants(os.getpid()))]
+def _others() -> float:
+    """CPU seconds of all processes below this one, ended ones included, to 10 ms for each."""
+    reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return reaped.ru_utime + reaped.ru_stime + sum(process.cpu for process in descendants(os.getpid()))
+
+
+def others_precisely() -> float:
+    """The same to the nanosecond, for trees that do next to nothing: of threads that live all the time."""
     nanoseconds = 0
-    for pid in pids:
+    for process in descendants(os.getpid()):
         with suppress(OSError):
-            for thread in Path(f"/proc/{pid}/task").iterdir():
+            for thread in Path(f"/proc/{process.pid}/task").iterdir():
                 nanoseconds += int((thread / "schedstat").read_text().split()[0])
     return nanoseconds / 1e9
 

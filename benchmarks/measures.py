@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import cost, work
+from benchmarks.cost import Meter
 from benchmarks.systems.base import System
 
 TRUE = ("/bin/true",)
@@ -19,10 +20,11 @@ TRUE = ("/bin/true",)
 
 @dataclass(slots=True)
 class Taken:
-    """One value; `tasks` is what CPU time is divided by."""
+    """One value; what was spent on it is told per task."""
 
     value: float
     tasks: int
+    spent: Meter
     extra: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,9 +60,9 @@ def warm(system: System, workers: int) -> None:
 
 def throughput(system: System, count: int, scratch: Path) -> Taken:
     """No-op functions per second, from the first submit to the last result."""
-    start = time.perf_counter()
-    system.many(work.noop, count)
-    return Taken(count / (time.perf_counter() - start), count)
+    with Meter() as spent:
+        system.many(work.noop, count)
+    return Taken(count / spent.seconds, count, spent)
 
 
 def scale(system: System, count: int, scratch: Path) -> Taken:
@@ -74,33 +76,34 @@ def scale(system: System, count: int, scratch: Path) -> Taken:
 def round_trip(system: System, count: int, scratch: Path) -> Taken:
     """Milliseconds from submit to result, one task at a time: the median."""
     times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        system.result(system.submit(work.noop))
-        times.append(1e3 * (time.perf_counter() - start))
+    with Meter() as spent:
+        for _ in range(count):
+            start = time.perf_counter()
+            system.result(system.submit(work.noop))
+            times.append(1e3 * (time.perf_counter() - start))
     cuts = statistics.quantiles(times, n=100, method="inclusive")
-    return Taken(statistics.median(times), count, {"p95": cuts[94], "p99": cuts[98]})
+    return Taken(statistics.median(times), count, spent, {"p95": cuts[94], "p99": cuts[98]})
 
 
 def chain(system: System, count: int, scratch: Path) -> Taken:
     """Milliseconds per task of a chain, each with the future of the one before as its argument."""
-    start = time.perf_counter()
-    assert system.chain(count) == count
-    return Taken(1e3 * (time.perf_counter() - start) / count, count)
+    with Meter() as spent:
+        assert system.chain(count) == count
+    return Taken(1e3 * spent.seconds / count, count, spent)
 
 
 def fan_in(system: System, count: int, scratch: Path) -> Taken:
     """Seconds for many tasks and one that takes all their results."""
-    start = time.perf_counter()
-    assert system.fan_in(count) == count
-    return Taken(time.perf_counter() - start, count + 1)
+    with Meter() as spent:
+        assert system.fan_in(count) == count
+    return Taken(spent.seconds, count + 1, spent)
 
 
 def commands(system: System, count: int, scratch: Path) -> Taken:
     """Commands per second."""
-    start = time.perf_counter()
-    system.commands(TRUE, count)
-    return Taken(count / (time.perf_counter() - start), count)
+    with Meter() as spent:
+        system.commands(TRUE, count)
+    return Taken(count / spent.seconds, count, spent)
 
 
 def array(system: System, count: int, scratch: Path) -> Taken:
@@ -109,10 +112,10 @@ def array(system: System, count: int, scratch: Path) -> Taken:
 
     sent = numpy.random.default_rng(1).random(count * 1_000_000 // 8)
     expected = work.touch(sent)
-    start = time.perf_counter()
-    received = system.result(system.submit(work.echo, sent))
-    assert work.touch(received) == expected
-    return Taken(time.perf_counter() - start, 1)
+    with Meter() as spent:
+        received = system.result(system.submit(work.echo, sent))
+        assert work.touch(received) == expected
+    return Taken(spent.seconds, 1, spent)
 
 
 def pending(system: System, count: int, scratch: Path) -> Taken:
@@ -122,13 +125,14 @@ def pending(system: System, count: int, scratch: Path) -> Taken:
         fcntl.flock(lock, fcntl.LOCK_EX)
         busy = [system.submit(work.wait_for, str(gate)) for _ in range(system.workers)]
         before = _settled()
-        futures = system.submit_many(work.noop, count)
+        with Meter() as spent:
+            futures = system.submit_many(work.noop, count)
         after = _settled()
         waiting = count - sum(map(system.is_done, futures))
     system.results(futures)
     system.results(busy)
-    driver = (after[0] - before[0]) / waiting if waiting else 0.0
-    return Taken((after[1] - before[1]) / waiting if waiting else 0.0, count, {"driver": driver, "waiting": waiting})
+    driver, tree = ((now - then) / max(1, waiting) for then, now in zip(before, after))
+    return Taken(tree, count, spent, {"driver": driver, "waiting": waiting})
 
 
 def _settled() -> tuple[int, int]:
@@ -147,13 +151,11 @@ def _settled() -> tuple[int, int]:
 def idle(system: System, count: int, scratch: Path) -> Taken:
     """CPU milliseconds per second while nothing is to be done, over `count` seconds."""
     time.sleep(0.5)
-    used, start = cost.precise_cpu(), time.perf_counter()
-    time.sleep(count)
-    seconds = time.perf_counter() - start
-    used = cost.precise_cpu() - used
+    with Meter(cost.others_precisely) as spent:
+        time.sleep(count)
     below = [process for process in cost.descendants(os.getpid()) if not process.zombie]
     extra = {"processes": 1.0 + len(below), "MB": cost.memory() / 1e6}
-    return Taken(1e3 * used / seconds, 1, extra)
+    return Taken(1e3 * (spent.driver + spent.others) / spent.seconds, count, spent, extra)
 
 
 MEASURES: dict[str, Measure] = {
@@ -161,12 +163,10 @@ MEASURES: dict[str, Measure] = {
     "round-trip": Measure("serial round trip, p50", "ms", round_trip, (300,), (2_000,)),
     "chain": Measure("chain, per hop", "ms", chain, (500,), (2_000,)),
     "fan-in": Measure("fan-in into one task", "s", fan_in, (5_000,), (5_000,), paced=False),
-    "commands": Measure(
-        "/bin/true", "commands/s", commands, (500,), (2_000,), more_is_better=True, reference="bare-2"
-    ),
+    "commands": Measure("/bin/true", "commands/s", commands, (500,), (2_000,), more_is_better=True, reference="bare-2"),
     "array": Measure("100 MB NumPy array through a task and back", "s", array, (100,), (100,), paced=False),
     "pending": Measure("memory per pending task, all processes", "bytes", pending, (20_000,), (100_000,)),
-    "idle": Measure("open and idle", "CPU ms/s", idle, (3,), (3,), paced=False),
+    "idle": Measure("open and idle", "CPU ms/s", idle, (3,), (3,), paced=False, reference=""),
     "scale": Measure(
         "one run of many no-ops",
         "tasks/s",

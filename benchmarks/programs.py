@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cost import kill_descendants
+from benchmarks.cost import clean_up
 from benchmarks.systems.base import System
 
 _FIRST = """\
@@ -58,25 +58,22 @@ def import_cpu(system: System, scratch: Path, timeout: float) -> dict[str, objec
 
 
 def _run(text: str, scratch: Path, timeout: float) -> Ended:
-    path = scratch / "program.py"
+    path, out, log = scratch / "program.py", scratch / "program.out", scratch / "program.log"
     path.write_text(text)
-    log = scratch / "program.log"
-    with log.open("wb") as errors:
-        before = os.times()
+    before = os.times()
+    with out.open("wb") as output, log.open("wb") as errors:
         started = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=errors, cwd=scratch, text=True
-        )
+        process = subprocess.Popen([sys.executable, str(path)], stdout=output, stderr=errors, cwd=scratch)
         try:
-            out, _ = process.communicate(timeout=timeout)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
-            kill_descendants(os.getpid())
-            process.communicate()
             raise ProgramFailed(f"no end after {timeout:.0f} s") from None
-        wall = time.monotonic() - started
-        after = os.times()
-    kill_descendants(os.getpid())
-    lines = [line.split() for line in out.splitlines() if line.startswith("first ")]
+        finally:
+            wall = time.monotonic() - started
+            process.kill()
+            clean_up(process)
+    after = os.times()
+    lines = [line.split() for line in out.read_text().splitlines() if line.startswith("first ")]
     if not lines:
         tail = log.read_text(errors="replace").strip().splitlines()
         raise ProgramFailed(tail[-1][:120] if tail else f"exit code {process.returncode}, no first result")

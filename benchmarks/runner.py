@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cost import kill_descendants
+from benchmarks.cost import clean_up
 from benchmarks.programs import ProgramFailed
 from benchmarks.systems import system as make
 from benchmarks.systems.base import System
@@ -135,20 +135,3 @@ class Runner:
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1][:120] if lines else ""
-
-
-def clean_up(process: subprocess.Popen[bytes] | None = None) -> None:
-    """End and reap everything below this process; a session that has reported its end gets a moment to leave."""
-    if process is not None:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            pass
-    kill_descendants(os.getpid())
-    if process is not None:
-        process.wait()
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return

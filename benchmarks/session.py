@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.cost import Cost, adopt_orphans
+from benchmarks.cost import adopt_orphans
 from benchmarks.measures import MEASURES, warm
 from benchmarks.systems import system as make
 from benchmarks.systems.base import System
@@ -18,14 +18,12 @@ from benchmarks.systems.base import System
 
 def take(system: System, name: str, count: int, scratch: Path) -> dict[str, Any]:
     """Take one measure; CPU microseconds per task are those of the driver and of all processes."""
-    before = Cost.now()
     taken = MEASURES[name].take(system, count, scratch)
-    used = Cost.now() - before
     per_task = 1e6 / taken.tasks
     return {
         "value": taken.value,
-        "driver_us": used.driver * per_task,
-        "total_us": used.total * per_task,
+        "driver_us": taken.spent.driver * per_task,
+        "total_us": (taken.spent.driver + taken.spent.others) * per_task,
         "extra": taken.extra,
     }
 

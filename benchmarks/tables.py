@@ -76,7 +76,7 @@ def _row(results: Results, row: Sequence[Record], ratios: Sequence[float]) -> li
 def table(results: Results, measure: str, title: str, *, more_is_better: bool, reference: str) -> str:
     """The table of one measure; "" if nothing was measured."""
     rows = []
-    base_counts = results.counts(measure, reference)
+    base_counts = results.counts(measure, reference) if reference else []
     base = results.of(measure, reference, base_counts[0]) if base_counts else []
     for system in SYSTEMS:
         for count in results.counts(measure, system):

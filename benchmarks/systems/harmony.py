@@ -20,7 +20,7 @@ class Local(System):
     engine: ClassVar[str] = "local"
     program = """
 from harmony import Workflow, task
-with Workflow("first", engine="local", workers=2, quiet=True):
+with Workflow("first", engine="local", workers=2):
     assert task(double)(21).result() == 42
     first()
 """
@@ -28,7 +28,7 @@ with Workflow("first", engine="local", workers=2, quiet=True):
     def open(self, workers: int, scratch: Path) -> None:
         from harmony import Workflow, command, task
 
-        self.workflow = Workflow("benchmark", engine=self.engine, workers=workers, quiet=True)
+        self.workflow = Workflow("benchmark", engine=self.engine, workers=workers)
         self.workflow.__enter__()
         self.task = task
         self.command = command

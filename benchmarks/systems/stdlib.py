@@ -11,7 +11,6 @@ from benchmarks.systems.base import System
 
 
 class _Pool(System):
-    statement = "import concurrent.futures"
     takes_futures = False
     executor: Executor
 
@@ -26,6 +25,7 @@ class Threads(_Pool):
     """No processes, no pickling: what no engine with processes can reach."""
 
     label = "ThreadPoolExecutor"
+    statement = "from concurrent.futures import ThreadPoolExecutor"
     in_processes = False
     program = """
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +42,7 @@ class Processes(_Pool):
     """The reference, 1.0."""
 
     label = "ProcessPoolExecutor"
+    statement = "from concurrent.futures import ProcessPoolExecutor"
     program = """
 from concurrent.futures import ProcessPoolExecutor
 with ProcessPoolExecutor(2) as pool:

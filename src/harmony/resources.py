@@ -107,6 +107,9 @@ def resources(
     exclusive: bool = False,
 ) -> Resources:
     """Resources in the short words of the decorators; `cores` and `gpus` count per rank."""
+    for name, value, least in (("cores", cores, 1), ("gpus", gpus, 0), ("ranks", ranks, 1), ("nodes", nodes, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ResourceError(f"{name}={value!r} must be a whole number, at least {least}")
     return Resources(
         node_count=nodes,
         process_count=ranks,

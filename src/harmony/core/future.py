@@ -134,20 +134,30 @@ def mark_cancelled(future: TaskFuture[Any], *, also_running: bool) -> bool | Non
         return True
 
 
+def is_cancelled(future: TaskFuture[Any]) -> bool:
+    """`future.cancelled()`, without the lock."""
+    return future._state in (_CANCELLED, _NOTIFIED)
+
+
 def mark_running(future: TaskFuture[Any]) -> None:
     """Note that a task has started. Kernel only."""
-    with _birth:
-        future._progress = TaskState.RUNNING
-        if future._state == _PENDING:
-            future._state = _RUNNING
+    _move(future, _PENDING, _RUNNING)
 
 
 def mark_waiting(future: TaskFuture[Any]) -> None:
-    """Note that a task waits for another try. Kernel only."""
+    """Note that a task waits for its parts, or for another try. Kernel only."""
+    _move(future, _RUNNING, _PENDING)
+
+
+def _move(future: TaskFuture[Any], old: str, new: str) -> None:
     with _birth:
-        future._progress = TaskState.WAITING
-        if future._state == _RUNNING:
-            future._state = _PENDING
+        if not future._born:
+            if future._state == old:
+                future._state = new
+            return
+    with future._condition:
+        if future._state == old:
+            future._state = new
 
 
 def finish(outcomes: Iterable[Outcome]) -> list[TaskFuture[Any]]:

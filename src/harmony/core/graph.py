@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -65,45 +65,52 @@ def _children(item: Any) -> list[Any]:
 def resolve(value: Any) -> Any:
     """Return `value` with each future replaced by its result; what holds no future is returned as it is.
 
-    All futures inside must have ended well.
+    Waits for futures that have not ended; raises the error of the first that failed.
     """
+    return _resolve(value, set())
+
+
+def _resolve(value: Any, around: set[int]) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return value
     if isinstance(value, Future):
         return value.result()
-    if isinstance(value, (list, set, frozenset)):
-        items = [resolve(item) for item in value]
-        return value if _same(items, value) else kind(items)
-    if isinstance(value, tuple):
-        items = [resolve(item) for item in value]
-        if _same(items, value):
-            return value
-        return kind(*items) if hasattr(value, "_fields") else kind(items)
-    if isinstance(value, dict):
-        pairs = [(resolve(key), resolve(item)) for key, item in value.items()]
-        return value if _same([x for pair in pairs for x in pair], _children(value)) else _rebuild_dict(value, pairs)
+    if id(value) in around:
+        return value  # a structure that contains itself
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        old = _children(value)
+        around.add(id(value))
+        new = [_resolve(item, around) for item in old]
+        around.discard(id(value))
+        return value if _same(new, old) else _rebuild(value, new)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _resolve_dataclass(value)
+        around.add(id(value))
+        twin = _resolve_dataclass(value, around)
+        around.discard(id(value))
+        return twin
     return value
 
 
-def _same(new: Sequence[Any], old: Iterable[Any]) -> bool:
+def _same(new: Sequence[Any], old: Sequence[Any]) -> bool:
     return all(a is b for a, b in zip(new, old, strict=True))
 
 
-def _rebuild_dict(old: dict[Any, Any], pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    new = copy.copy(old)
-    new.clear()
-    new.update(pairs)
-    return new
+def _rebuild(old: Any, new: list[Any]) -> Any:
+    if isinstance(old, dict):
+        twin = copy.copy(old)
+        twin.clear()
+        for key, item in zip(new[::2], new[1::2], strict=True):
+            twin[key] = item
+        return twin
+    return type(old)(*new) if hasattr(old, "_fields") else type(old)(new)
 
 
-def _resolve_dataclass(value: Any) -> Any:
+def _resolve_dataclass(value: Any, around: set[int]) -> Any:
     changed = {}
     for field in dataclasses.fields(value):
         old = getattr(value, field.name, None)
-        new = resolve(old)
+        new = _resolve(old, around)
         if new is not old:
             changed[field.name] = new
     if not changed:

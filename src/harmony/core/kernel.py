@@ -59,6 +59,8 @@ class Kernel:
         self._place = Placer(self._engines)
         self._ids = itertools.count(1)
         self._writers: dict[File, TaskFuture[Any]] = {}
+        self._writers_kept = 4096
+        self._writing = threading.Lock()
         self._timers: list[tuple[float, int, Record]] = []
         self._idle: list[threading.Event] = []
         self._in_caller = any(Capability.IN_CALLER in engine.capabilities for engine in self._engines.values())
@@ -97,6 +99,8 @@ class Kernel:
         """
         if self._closed:
             raise WorkflowClosedError(f"workflow {self._name!r} has ended; {task.name} was not accepted")
+        if os.getpid() != self._pid:
+            raise WorkflowClosedError(f"workflow {self._name!r} belongs to the process that made it, not to its forks")
         engine, cores, can_stop = self._place(task)
         future: TaskFuture[Any] = TaskFuture(next(self._ids), task.name, self, stoppable and can_stop)
         work = task.work
@@ -125,13 +129,20 @@ class Kernel:
 
     def _file_parents(self, task: Task, future: TaskFuture[Any]) -> list[Future[Any]]:
         graph.order([task])  # refuses a task that reads what it writes
-        for index, file in enumerate(task.outputs):
-            writer = self._writers.setdefault(file, future)
-            if writer is not future:
-                for taken in task.outputs[:index]:
-                    del self._writers[taken]
-                raise graph.two_writers(file, f"{writer.name} (task {writer.id})", task.name)
-        return [self._writers[file] for file in task.inputs if file in self._writers]
+        writers = self._writers
+        with self._writing:
+            for file in task.outputs:
+                writer = writers.get(file)
+                if writer is not None and not writer.done():
+                    raise graph.two_writers(file, f"{writer.name} (task {writer.id})", task.name)
+            found = [writers[file] for file in task.inputs if file in writers]
+            writers.update(dict.fromkeys(task.outputs, future))
+            if len(writers) > self._writers_kept:  # forget those that ended well: their files are there
+                done = [file for file, writer in writers.items() if writer.done() and _went_well(writer)]
+                for file in done:
+                    del writers[file]
+                self._writers_kept = 4096 + 2 * len(writers)
+        return found
 
     def cancel(self, future: TaskFuture[Any]) -> bool:
         """See `TaskFuture.cancel`."""
@@ -233,6 +244,7 @@ class Kernel:
             _log.exception("a fault inside Harmony; the workflow cannot go on")
             self._fault = HarmonyError(f"a fault inside Harmony, please report it: {error!r}")
             self._ledger.abandon(self._fault)
+            self._tell()
         if self._idle and not self._ledger.pending and self._inbox.empty():
             for idle in self._idle:
                 idle.set()
@@ -260,6 +272,18 @@ class Kernel:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 
     def _hand_out(self) -> None:
+        self._tell()
+        ledger = self._ledger
+        if ledger.to_cancel:
+            self._cancel_on_engines()
+        while ledger.outbox:
+            name, batch = ledger.outbox.popitem()
+            if self._in_caller and len(batch) > 1:  # the rest stays reachable for work that submits and waits
+                ledger.outbox[name] = batch[1:]
+                batch = batch[:1]
+            self._submit_to(name, batch)
+
+    def _tell(self) -> None:
         ledger = self._ledger
         if ledger.events:
             happened, ledger.events = ledger.events, []
@@ -268,15 +292,18 @@ class Kernel:
             called, ledger.callbacks = ledger.callbacks, []
             for future in called:
                 run_callbacks(future) if self._in_caller else self._deliveries.put(future)
-        while ledger.to_cancel:
-            name, ids = ledger.to_cancel.popitem()
-            self._all[name].cancel(ids)
-        while ledger.outbox:
-            name, batch = ledger.outbox.popitem()
-            if self._in_caller and len(batch) > 1:  # the rest stays reachable for work that submits and waits
-                ledger.outbox[name] = batch[1:]
-                batch = batch[:1]
-            self._submit_to(name, batch)
+
+    def _cancel_on_engines(self) -> None:
+        cancelled, self._ledger.to_cancel = self._ledger.to_cancel, {}
+        for name, ids in cancelled.items():
+            unsent, dropped = self._ledger.outbox.get(name), set(ids)
+            if unsent:
+                self._ledger.outbox[name] = [submission for submission in unsent if submission.id not in dropped]
+            try:
+                self._all[DRIVER].cancel(ids)
+                self._all[name].cancel(ids)
+            except Exception:
+                _log.exception("engine %r failed to cancel %d tasks", name, len(ids))
 
     def _submit_to(self, name: str, batch: list[Submission]) -> None:
         try:
@@ -304,4 +331,11 @@ class Kernel:
 
     def _deliver(self) -> None:
         while (future := self._deliveries.get()) is not None:
-            run_callbacks(future)
+            try:
+                run_callbacks(future)
+            except BaseException:  # a callback that exits must not end the delivery of all others
+                _log.exception("a callback of %r failed", future)
+
+
+def _went_well(future: TaskFuture[Any]) -> bool:
+    return not future.cancelled() and future.exception() is None

@@ -15,10 +15,23 @@ from typing import Any
 from harmony import events
 from harmony.core import graph, retry
 from harmony.core.engine import Submission, Update
-from harmony.core.future import Outcome, TaskFuture, finish, mark_cancelled, mark_running, mark_waiting
+from harmony.core.future import (
+    Outcome,
+    TaskFuture,
+    finish,
+    is_cancelled,
+    mark_cancelled,
+    mark_running,
+    mark_waiting,
+)
 from harmony.core.report import Counts, Failure
 from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template
 from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError
+
+
+class _Cancelled(CancelledError):
+    """A cancellation through Harmony, as told from a `CancelledError` that a user's function raises."""
+
 
 #: The outbox of work that runs in the driver: joins, and the building of commands.
 DRIVER = ""
@@ -68,6 +81,7 @@ class Ledger:
         self._outcomes: list[Outcome] = []
         self._releasing: list[tuple[Record, BaseException | None]] = []
         self._joined: dict[int, _Joined] = {}
+        self._expected: dict[int, list[Record]] = {}
         self.outbox: dict[str, list[Submission]] = {}
         self.callbacks: list[TaskFuture[Any]] = []
         self.later: list[tuple[float, Record]] = []
@@ -84,6 +98,8 @@ class Ledger:
         """Take a new task."""
         self._accepted += 1
         self._records[record.future.id] = record
+        if self._expected:
+            record.successors = self._expected.pop(record.future.id, None)
         if record.parents:
             self._wait_for(record, record.parents)
         else:
@@ -94,7 +110,7 @@ class Ledger:
         records, done = self._records, TaskState.DONE
         for update in updates:
             record = records.get(update.id)
-            if record is None or update.state not in NEXT[record.state]:
+            if record is None or record.state is TaskState.WAITING or update.state not in NEXT[record.state]:
                 continue
             future = record.future
             if update.place:
@@ -110,7 +126,7 @@ class Ledger:
                 self._worked(record, update)
             elif update.state is TaskState.CANCELLED:
                 mark_cancelled(future, also_running=True)
-                self._end(record, None, CancelledError())
+                self._end(record, None, _Cancelled())
             else:
                 assert update.error is not None
                 self._failed_once(record, update.error, update.seconds)
@@ -122,7 +138,7 @@ class Ledger:
             return
         if record.state is not TaskState.WAITING:
             self.to_cancel.setdefault(record.engine, []).append(future.id)
-        self._end(record, None, CancelledError())
+        self._end(record, None, _Cancelled())
 
     def try_again(self, record: Record) -> None:
         """The delay before another try is over."""
@@ -136,7 +152,8 @@ class Ledger:
                 mark_cancelled(record.future, also_running=True)
             if record.state is not TaskState.WAITING:
                 self.to_cancel.setdefault(record.engine, []).append(record.future.id)
-            self._end(record, None, error or CancelledError())
+            self._end(record, None, error or _Cancelled())
+        self.outbox.clear()
         self.settle()
 
     def settle(self) -> None:
@@ -146,6 +163,8 @@ class Ledger:
             releasing, self._releasing = self._releasing, []
             self.callbacks.extend(finish(outcomes))
             for record, error in releasing:
+                if error is None and is_cancelled(record.future):
+                    error = _Cancelled()
                 for successor in record.successors or ():
                     self._parent_ended(successor, record.future, error)
 
@@ -181,6 +200,7 @@ class Ledger:
             self._note(events.SUBMITTED, record.future, name=task.name, engine=engine)
 
     def _wait_for(self, record: Record, parents: Sequence[Future[Any]]) -> None:
+        self.settle()  # a parent may have ended in this turn, and its future must say so
         waiting = 0
         for parent in parents:
             if isinstance(parent, TaskFuture) and parent.owner is record.future.owner:
@@ -189,6 +209,10 @@ class Ledger:
                     if other.successors is None:
                         other.successors = []
                     other.successors.append(record)
+                    waiting += 1
+                    continue
+                if not parent.done():  # its submit is under way in another thread
+                    self._expected.setdefault(parent.id, []).append(record)
                     waiting += 1
                     continue
                 record.path = max(record.path, parent.path)
@@ -228,6 +252,7 @@ class Ledger:
         work = record.task.work
         if type(work) is Template:
             self._enter(record, TaskState.WAITING)
+            mark_waiting(record.future)
             record.task = record.task._replace(work=update.result)
             record.parents = ()
             self.ready(record)
@@ -240,6 +265,7 @@ class Ledger:
         futures: list[Future[Any]] = []
         graph.find(value, futures, [])
         self._enter(record, TaskState.WAITING)
+        mark_waiting(record.future)
         if self._leads_back(record, futures):
             self._end(record, None, CycleError(f"join {record.future.name} returned a future that waits for itself"))
             return
@@ -248,7 +274,8 @@ class Ledger:
         self._wait_for(record, futures)
 
     def _leads_back(self, record: Record, futures: Sequence[Future[Any]]) -> bool:
-        targets = {future.id for future in futures if isinstance(future, TaskFuture)}
+        owner = record.future.owner
+        targets = {future.id for future in futures if isinstance(future, TaskFuture) and future.owner is owner}
         seen: set[int] = set()
         todo = [record]
         while todo:
@@ -262,6 +289,7 @@ class Ledger:
 
     def _failed_once(self, record: Record, error: BaseException, seconds: float) -> None:
         self.work += seconds * record.cores
+        record.future.seconds += seconds
         if retry.is_machinery(error):
             record.losses += 1
         else:
@@ -281,6 +309,8 @@ class Ledger:
     def _end(self, record: Record, result: Any, error: BaseException | None) -> None:
         future = record.future
         del self._records[future.id]
+        if error is None and is_cancelled(future):
+            error = _Cancelled()
         if error is None:
             self._enter(record, TaskState.DONE)
             self._done += 1
@@ -298,7 +328,7 @@ class Ledger:
         future = record.future
         if self._joined:
             self._joined.pop(future.id, None)
-        if isinstance(error, CancelledError):
+        if isinstance(error, _Cancelled):
             self._enter(record, TaskState.CANCELLED)
             self._cancelled += 1
             self._note(events.CANCELLED, future, name=future.name)
@@ -365,7 +395,7 @@ def _check_inputs(task: Task) -> None:
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:
-    return CancelledError() if future.cancelled() else future.exception()
+    return _Cancelled() if future.cancelled() else future.exception(timeout=0)
 
 
 def _dependency_error(record: Record, parent: Future[Any], error: BaseException) -> DependencyError:
@@ -373,7 +403,7 @@ def _dependency_error(record: Record, parent: Future[Any], error: BaseException)
     name = f"{parent.name} (task {parent.id})" if isinstance(parent, TaskFuture) else "a future it needs"
     if isinstance(error, DependencyError):
         why = str(error).split(": ", 1)[-1]
-    elif isinstance(error, CancelledError):
+    elif isinstance(error, _Cancelled):
         why = f"{name} was cancelled"
     else:
         why = f"{name} failed with {type(error).__name__}: {error}"

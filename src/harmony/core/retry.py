@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from harmony.errors import ConfigError, DependencyError, EngineError, SerializationError, WalltimeExceeded
 
+#: No try waits longer, in seconds.
+LONGEST_DELAY = 3600.0
 #: How often work is repeated at no cost to the user's policy when the machinery failed under it.
 MACHINERY_RETRIES = 2
 
@@ -23,10 +25,13 @@ class Retry:
     on: tuple[type[BaseException], ...] = (Exception,)
 
     def __post_init__(self) -> None:
-        if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 0:
-            raise ConfigError(f"retries={self.times!r} must be a whole number, at least 0, or a Retry")
-        if self.delay < 0 or self.backoff < 1:
-            raise ConfigError(f"retry delay={self.delay!r} must be ≥ 0 and backoff={self.backoff!r} ≥ 1")
+        times: object = self.times
+        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+            raise ConfigError(f"retries={times!r} must be a whole number, at least 0, or a Retry")
+        for name, least in (("delay", 0), ("backoff", 1)):
+            value: object = getattr(self, name)
+            if not isinstance(value, (int, float)) or not value >= least:
+                raise ConfigError(f"a retry's {name}={value!r} must be a number, at least {least}")
 
 
 def is_machinery(error: BaseException) -> bool:
@@ -45,4 +50,7 @@ def next_delay(policy: Retry, error: BaseException, failures: int, losses: int) 
         return None
     if failures > policy.times or not isinstance(error, policy.on):
         return None
-    return float(policy.delay * policy.backoff ** (failures - 1))
+    if not policy.delay:
+        return 0.0
+    growth = policy.backoff ** min(failures - 1, 64)
+    return min(float(policy.delay * growth), LONGEST_DELAY)

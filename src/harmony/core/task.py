@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to start: a tuple runs as it is, a text goes to ``/bin/sh -c``.
+    """A program to start: a tuple of texts and paths runs as it is, a text goes to ``/bin/sh -c``.
 
     `stdout` and `stderr` are files to write, or None to capture the end of the stream;
     `stdin` is a file to read, or None for no input.
@@ -67,7 +68,11 @@ class Command:
         if isinstance(self.args, str):
             empty = not self.args.strip()
         else:
+            object.__setattr__(self, "args", tuple(os.fspath(part) for part in self.args))
             empty = not self.args or not self.args[0]
+        for stream in ("stdin", "stdout", "stderr"):
+            path = getattr(self, stream)
+            object.__setattr__(self, stream, None if path is None else os.fspath(path))
         if empty:
             raise ConfigError(f"a command is empty: {self.args!r}; give a program and its arguments")
         if "\0" in (self.args if isinstance(self.args, str) else "".join(self.args)):
@@ -132,8 +137,9 @@ class Options:
     engine: str | None = None
 
     def __post_init__(self) -> None:
-        if self.walltime is not None and not self.walltime > 0:
-            raise ConfigError(f"walltime={self.walltime!r} must be more than 0 seconds")
+        walltime: object = self.walltime
+        if walltime is not None and (not isinstance(walltime, (int, float)) or not walltime > 0):
+            raise ConfigError(f"walltime={walltime!r} must be a number of seconds, more than 0")
         for key, value in self.environment:
             if not key or "=" in key or "\0" in key + value:
                 raise ConfigError(f"environment has {key!r}={value!r}, which no process can be given")

@@ -19,6 +19,6 @@ def run_here(submission: Submission, place: str) -> Update:
         else:
             result = run_call(work, dict(options.environment), options.directory)
             check_outputs(submission.name, submission.outputs)
-    except Exception as error:
+    except BaseException as error:  # noqa: BLE001  sys.exit() in a function ends its task, not the engine's thread
         return Update(submission.id, TaskState.FAILED, None, error, time.perf_counter() - started, place)
     return Update(submission.id, TaskState.DONE, result, None, time.perf_counter() - started, place)

@@ -37,10 +37,13 @@ class InlineEngine:
         self._report = report
 
     def submit(self, batch: Sequence[Submission]) -> None:
-        """Run the tasks now. KeyboardInterrupt and SystemExit go through to the caller."""
+        """Run the tasks now. Ctrl-C goes through to the caller."""
         for submission in batch:
             self._report([Update(submission.id, TaskState.RUNNING, place="caller")])
-            self._report([run_here(submission, place="caller")])
+            update = run_here(submission, place="caller")
+            self._report([update])
+            if isinstance(update.error, KeyboardInterrupt):
+                raise update.error
 
     def cancel(self, ids: Sequence[int]) -> None:
         """Nothing to do: what was submitted has run."""

@@ -74,8 +74,7 @@ class TaskFunction(Generic[R]):
         outputs: list[File] = []
         for name in self._written:
             value = bound.arguments[name]
-            if isinstance(value, (str, os.PathLike)) and not isinstance(value, File):
-                value = bound.arguments[name] = File(value)
+            value = bound.arguments[name] = _as_files(value)
             futures: list[Future[Any]] = []
             graph.find(value, futures, outputs)
             if futures:
@@ -83,10 +82,34 @@ class TaskFunction(Generic[R]):
         return bound.args, bound.kwargs, tuple(dict.fromkeys(outputs))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else BoundTask(self, instance)
 
     def __repr__(self) -> str:
         return f"<{self._word} {self.name}, {self.options.resources}>"
+
+
+class BoundTask(Generic[R]):
+    """A method that is a task, of one object, which travels as its first argument."""
+
+    def __init__(self, unbound: TaskFunction[R], instance: Any) -> None:
+        self._unbound = unbound
+        self._instance = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture[R]:
+        """See `TaskFunction`."""
+        return self._unbound(self._instance, *args, **kwargs)
+
+    def make_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
+        """See `TaskFunction`."""
+        return self._unbound.make_task((self._instance, *args), kwargs)
+
+    def with_options(self, **settings: Any) -> BoundTask[R]:
+        """See `TaskFunction`."""
+        return BoundTask(self._unbound.with_options(**settings), self._instance)
+
+    def fn(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the plain method."""
+        return self._unbound.fn(self._instance, *args, **kwargs)
 
 
 class CommandFunction(TaskFunction[CommandResult]):
@@ -106,6 +129,9 @@ class CommandFunction(TaskFunction[CommandResult]):
         futures: list[Future[Any]] = []
         files: list[File] = []
         graph.find((args, kwargs), futures, files)
+        streams = {key: self._settings.get(key) for key in _STREAMS}
+        files += [streams["stdin"]] if isinstance(streams["stdin"], File) else []
+        outputs += tuple(file for key in _STREAMS[1:] if isinstance(file := streams[key], File))
         inputs = tuple(file for file in files if file not in outputs)
         work = Template(self._build, args, kwargs) if futures else self._build(*args, **kwargs)
         return Task(work, self.name, self.options, inputs, outputs)
@@ -127,6 +153,12 @@ class JoinFunction(TaskFunction[Any]):
 
     _word = "@join"
 
+    def __init__(self, fn: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+        for key in settings:
+            if key not in ("name", "retries"):
+                raise ConfigError(f"@join has no option {key!r}: it runs in the driver; it has: name, retries")
+        super().__init__(fn, settings)
+
     def make_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Return the task; it ends when the futures that the function returns have ended."""
         return Task(Join(_InWorkflow(self.fn, submitter(self.name)), args, kwargs), self.name, self.options)
@@ -145,6 +177,16 @@ class _InWorkflow:
             return self._fn(*args, **kwargs)
         finally:
             current.reset(token)
+
+
+def _as_files(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        return value if isinstance(value, File) else File(value)
+    if type(value) in (list, tuple, set):
+        return type(value)(map(_as_files, value))
+    if type(value) is dict:
+        return {key: _as_files(item) for key, item in value.items()}
+    return value
 
 
 def _text(part: Any) -> str:
@@ -187,6 +229,10 @@ def make_options(word: str, settings: Mapping[str, Any]) -> Options:
     retries = settings.get("retries", 0)
     directory = settings.get("directory")
     environment = settings.get("environment") or {}
+    if not isinstance(environment, Mapping):
+        raise ConfigError(f"environment={environment!r} must be a mapping of names to values")
+    if directory is not None and not isinstance(directory, (str, os.PathLike)):
+        raise ConfigError(f"directory={directory!r} must be a path")
     return Options(
         resources=resources(**{key: value for key, value in settings.items() if key in _RESOURCES}),
         walltime=settings.get("walltime"),

@@ -257,7 +257,7 @@ class LocalEngine:
     def _on_program_end(self, program: Program) -> None:
         self._programs.discard(program)
         update = program.ended()
-        if isinstance(update.error, CancelledError):
+        if isinstance(program.verdict, CancelledError):
             update = Update(update.id, TaskState.CANCELLED, place=update.place)
         self._updates.append(update)
         self._slots.give_back(program.grant)

@@ -32,7 +32,7 @@ from harmony.frontends.wfformat.instance import (
 from harmony.frontends.wfformat.located import Located, load
 
 VERSION = "1.5"
-_READABLE = re.compile(r"1\.[4-9]\d*")
+_READABLE = re.compile(r"1\.([4-9]|\d\d)")
 _TASK_ID = re.compile(r"[0-9a-zA-Z\-_.#]+")
 _FILE_ID = re.compile(r"[0-9a-zA-Z\-_./:#]+")
 _SYSTEMS = ("linux", "macos", "windows")
@@ -70,11 +70,10 @@ def read(path: str | os.PathLike[str]) -> Instance:
         root.need("schemaVersion").fail(f"{version!r} cannot be read", f"convert the file to {VERSION!r}")
     specification = workflow.need("specification")
     execution = workflow.get("execution")
-    tasks = tuple(_read_task(item) for item in specification.need("tasks").items())
     files = specification.get("files")
     instance = Instance(
         name=root.need("name").text(),
-        tasks=tasks if execution is None else _with_runs(tasks, execution),
+        tasks=tuple(_read_task(item) for item in specification.need("tasks").items()),
         files=() if files is None else tuple(_read_file(item) for item in files.items()),
         execution=None if execution is None else _read_execution(execution),
         description=_text(root, "description"),
@@ -84,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> Instance:
         author=_read_author(root.get("author")),
     )
     validate(instance, root.source)
-    return instance
+    return instance if execution is None else replace(instance, tasks=_with_runs(instance.tasks, execution))
 
 
 def _read_task(item: Located) -> TraceTask:

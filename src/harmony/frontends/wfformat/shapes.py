@@ -16,7 +16,7 @@ from itertools import pairwise
 from harmony.errors import ConfigError
 from harmony.frontends.wfformat.instance import Execution, Instance, TaskRun, TraceFile, TraceTask
 
-#: The five of the seven populations of 1000genome come from continents; ALL and GBR are wider and narrower.
+#: All people, the five continental groups, and one country.
 _POPULATIONS = ("ALL", "EUR", "EAS", "AFR", "AMR", "SAS", "GBR")
 _KB, _MB, _GB = 1e3, 1e6, 1e9
 

@@ -1,0 +1,123 @@
+"""The commands and their options. What they do is imported when one is called, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+import harmony
+from harmony.cli.ending import Ending
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit with its status."""
+    ending = Ending()
+    atexit.register(ending.die)  # registered first, so it is called last
+    try:
+        outcome = harmony_command.main(prog_name="harmony", standalone_mode=False, obj=ending)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:  # Ctrl-C while the options are read
+        sys.exit(130)
+    sys.exit(outcome or 0)
+
+
+@click.group("harmony", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(harmony.__version__, message="harmony %(version)s")
+def harmony_command() -> None:
+    """Workflows of Python functions and commands, on any engine."""
+
+
+@harmony_command.command(context_settings={"allow_interspersed_args": False})
+@click.option("--engine", metavar="NAME", help="Run on this engine, whatever the program says.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Give the engine N workers.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no report; failed tasks are told in one line.")
+@click.option("--scale", type=float, metavar="X", help="WORKFLOW.json: multiply the run times by X.")
+@click.option("--size-scale", type=float, metavar="X", help="WORKFLOW.json: multiply the file sizes by X.")
+@click.option("--directory", type=click.Path(file_okay=False), help="WORKFLOW.json: keep the files here.")
+@click.argument("program", metavar="PROGRAM.py|WORKFLOW.json")
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def run(
+    ending: Ending, program: str, arguments: tuple[str, ...], engine: str | None, workers: int | None, **options: Any
+) -> int:
+    """Run a program with progress and an end report, or replay a WfFormat workflow.
+
+    Options go before the program; everything behind it is the program's. With a terminal, stderr shows the tasks
+    by state, their rate and the time left. The status is 0 when the program ended well and no task failed,
+    1 otherwise, and 2 when the command line is wrong; a status that the program itself gives is kept.
+    """
+    _check_program(program)
+    _check_engine(engine)
+    from harmony.cli.program import run_program
+    from harmony.cli.replay import run_replay
+    from harmony.cli.watch import Watch
+
+    watch = Watch(engine=engine, workers=workers, quiet=options.pop("quiet"))
+    given = {name: value for name, value in options.items() if value is not None}
+    if not program.endswith(".json"):
+        if given:
+            raise click.UsageError(f"{_flags(given)} is for a WORKFLOW.json; the program's options go behind its name")
+        return run_program(program, arguments, watch, ending)
+    if arguments:
+        raise click.UsageError(f"a workflow takes no arguments, here {arguments[0]!r}; options go before its name")
+    return run_replay(program, given, watch, ending)
+
+
+def _check_program(program: str) -> None:
+    if os.path.isdir(program):
+        raise click.UsageError(f"{program!r} is a directory; give the program or the workflow in it")
+    if not os.path.exists(program):
+        raise click.UsageError(f"there is no program {program!r}{_did_you_mean(program)}")
+    if not os.access(program, os.R_OK):
+        raise click.UsageError(f"{program!r} cannot be read")
+
+
+def _did_you_mean(program: str) -> str:
+    import difflib
+
+    directory, name = os.path.split(program)
+    try:
+        there = os.listdir(directory or ".")
+    except OSError:
+        return f"; nor is there a directory {directory!r}"
+    near = difflib.get_close_matches(name, there, n=1)
+    return f"; did you mean {os.path.join(directory, near[0])!r}?" if near else ""
+
+
+def _check_engine(engine: str | None) -> None:
+    if engine is None:
+        return
+    from harmony import plugins
+    from harmony.errors import PluginError
+
+    try:
+        plugins.load(plugins.ENGINES, engine)
+    except PluginError as error:
+        raise click.UsageError(f"--engine: {error}") from error
+
+
+def _flags(options: dict[str, Any]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in options)
+
+
+@harmony_command.command()
+@click.option("-v", "--verbose", is_flag=True, help="Also this machine, its engines, and what is installed.")
+@click.option("--json", "as_json", is_flag=True, help="All of it, as JSON.")
+def version(verbose: bool, as_json: bool) -> None:
+    """Print the version, and what a report of a problem should say about the system."""
+    if not verbose and not as_json:
+        click.echo(f"harmony {harmony.__version__}")
+        return
+    from harmony import system
+
+    if as_json:
+        click.echo(json.dumps(system.describe(), indent=2))
+    else:
+        click.echo(system.text(system.describe()))

@@ -1,0 +1,81 @@
+"""Summary: the end report of a run, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmony.cli.pace import clock
+from harmony.core.report import Counts, Failure, Report
+
+#: So many distinct errors are shown, with so many lines of each: the first, then the last.
+ERRORS = 10
+HEAD, TAIL = 4, 2
+_WIDTH = 200
+
+
+def summarise(report: Report) -> str:
+    """Return the end report: tasks, distinct errors, wall time, and efficiency with what it is made of."""
+    lines = [f"{report.name}: {describe(report.counts)}", *_failures(report)]
+    if report.counts.total:
+        share = seconds(report.work / max(report.cores, 1))
+        lines += [
+            f"  wall time      {seconds(report.wall)}",
+            f"  work           {seconds(report.work)} on {_count(report.cores, 'core')}: {share}",
+            f"  critical path  {seconds(report.critical_path)}",
+            f"  efficiency     {percent(report.efficiency)} = max(critical path, work / cores) / wall time",
+        ]
+    return "\n".join(lines)
+
+
+def headline(report: Report) -> str:
+    """Return one line about the failures of a run."""
+    first = report.failures[0] if report.failures else None
+    reason = f"; {first.count} × {_first_lines(first)[0]} (first: {first.task})" if first else ""
+    more = f", and {len(report.failures) - 1} other errors" if len(report.failures) > 1 else ""
+    return f"{report.name}: {report.counts.failed} of {_count(report.counts.total, 'task')} failed{reason}{more}"
+
+
+def describe(counts: Counts) -> str:
+    """Return ``120 tasks: 117 done, 2 failed, 1 cancelled``, leaving out what there is none of."""
+    if not counts.total:
+        return "no tasks"
+    parts = ((counts.done, "done"), (counts.failed, "failed"), (counts.cancelled, "cancelled"))
+    return f"{_count(counts.total, 'task')}: {', '.join(f'{count} {word}' for count, word in parts if count)}"
+
+
+def _failures(report: Report) -> Iterator[str]:
+    for failure in report.failures[:ERRORS]:
+        first, *rest = _first_lines(failure)
+        where = f"in {failure.task}" if failure.count == 1 else f"first in {failure.task}"
+        yield f"  {failure.count} × {first} ({where})"
+        yield from (f"      {line}" for line in rest)
+    hidden = report.failures[ERRORS:]
+    if hidden:
+        yield f"  {sum(failure.count for failure in hidden)} × one of {len(hidden)} other errors"
+    not_run = report.counts.failed - sum(failure.count for failure in report.failures)
+    if not_run > 0:
+        yield f"  {not_run} × not run, because a task it needs failed"
+
+
+def _first_lines(failure: Failure) -> list[str]:
+    lines = [line[:_WIDTH] + "…" * (len(line) > _WIDTH) for line in failure.error.strip().splitlines()] or [""]
+    hidden = len(lines) - HEAD - TAIL
+    if hidden > 1:
+        return [*lines[:HEAD], f"[… {hidden} lines …]", *lines[-TAIL:]]
+    return lines
+
+
+def seconds(value: float) -> str:
+    """Return a duration: three digits, or hours and minutes when it is long."""
+    if value >= 600:
+        return clock(value)
+    return f"{value:.1f} s" if value >= 10 else f"{value:.3g} s"
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, with a digit more where it is small."""
+    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
