@@ -52,7 +52,7 @@ def summarise(fits: Sequence[File], csv: Output, plot: Output) -> str:
 
 def run(options: argparse.Namespace) -> str:
     """Run the whole study and return its table."""
-    with Workflow("equation of state", engine=options.engine, workers=options.workers) as workflow:
+    with Workflow("equation of state", engine=options.engine, workers=options.workers):
         fits = []
         for metal in options.metals:
             folder = options.output / metal

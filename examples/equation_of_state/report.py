@@ -17,6 +17,17 @@ from published import EXPERIMENT, MEASURED, POTENTIAL, ideal
 Path = str | os.PathLike[str]
 Fit = dict[str, Any]
 
+#: The quantities compared, and the decimals to show.
+QUANTITIES = (("lattice_constant", 3), ("bulk_modulus", 1))
+
+NOTES = f"""
+EMT   what the published parameters of EMT mean for a perfect crystal of nearest neighbours:
+      {POTENTIAL}
+      ASE counts three shells of neighbours, which makes a shorter, most of all in Al and Ni.
+exp.  measured at room temperature; the fits are for 0 K without vibrations:
+      {EXPERIMENT}
+      EMT's aluminium is far too soft; the column EMT shows that its parameters say so."""
+
 
 def read_fits(paths: Iterable[Path]) -> list[Fit]:
     """Read the files that fit.py wrote."""
@@ -34,25 +45,12 @@ def deviation(value: float, reference: float) -> float:
 
 def render_table(fits: Sequence[Fit]) -> str:
     """Return the results beside what the potential implies and what was measured, with the sources."""
-    heading = f"{'':7}{'lattice constant a, Å':^41}   {'bulk modulus B, GPa':^41}"
+    heading = f"{'':7}{'lattice constant a, Å':^41}   {'bulk modulus B, GPa':^41}".rstrip()
     columns = f"{'found':>8}{'EMT':>8}{'Δ':>8}{'exp.':>9}{'Δ':>8}"
     lines = [heading, f"{'metal':7}{columns}   {columns}"]
     lines.append("─" * len(lines[1]))
-    for fit in fits:
-        lines.append(f"{fit['metal']:7}" + "   ".join(_compare(fit, name, digits) for name, digits in QUANTITIES))
-    return "\n".join([*lines, NOTES])
-
-
-#: The quantities compared, and the decimals to show.
-QUANTITIES = (("lattice_constant", 3), ("bulk_modulus", 1))
-
-NOTES = f"""
-EMT   what the published parameters of EMT mean for a perfect crystal of nearest neighbours:
-      {POTENTIAL}
-      ASE counts three shells of neighbours, which makes a shorter, most of all in Al and Ni.
-exp.  measured at room temperature; the fits are for 0 K without vibrations:
-      {EXPERIMENT}
-      EMT's aluminium is far too soft; the column EMT shows that its parameters say so."""
+    rows = [f"{fit['metal']:7}" + "   ".join(_compare(fit, *quantity) for quantity in QUANTITIES) for fit in fits]
+    return "\n".join([*lines, *rows, NOTES])
 
 
 def _compare(fit: Fit, name: str, digits: int) -> str:
@@ -64,19 +62,18 @@ def _compare(fit: Fit, name: str, digits: int) -> str:
 
 
 def write_csv(fits: Sequence[Fit], path: Path) -> None:
-    """Write one line per metal, with the numbers in full."""
+    """Write one line per metal, with the numbers in full: Å, GPa, eV."""
+    rows = []
+    for fit in fits:
+        emt, measured = ideal(fit["metal"]), MEASURED[fit["metal"]]
+        row = {"metal": fit["metal"], "points": len(fit["volumes"]), "misfit_per_atom": fit["misfit"]}
+        for name, _digits in QUANTITIES:
+            row |= {name: fit[name], f"{name}_emt": getattr(emt, name), f"{name}_measured": getattr(measured, name)}
+        rows.append(row)
     with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ("metal", "a_found_angstrom", "a_emt_angstrom", "a_measured_angstrom")
-            + ("B_found_GPa", "B_emt_GPa", "B_measured_GPa", "misfit_eV_per_atom", "points")
-        )
-        for fit in fits:
-            emt, measured = ideal(fit["metal"]), MEASURED[fit["metal"]]
-            writer.writerow(
-                (fit["metal"], fit["lattice_constant"], emt.lattice_constant, measured.lattice_constant)
-                + (fit["bulk_modulus"], emt.bulk_modulus, measured.bulk_modulus, fit["misfit"], len(fit["volumes"]))
-            )
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def plot_fits(fits: Sequence[Fit], path: Path) -> None:

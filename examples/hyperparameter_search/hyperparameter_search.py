@@ -1,6 +1,6 @@
 """Hyper-parameter search in which early results steer later ones, beside random search of the same budget.
 
-    steering.ask() ──▶ train(candidate, 3 epochs) ──▶ steering.tell(trial) ──▶ steering.ask() ──▶ ...
+    steering.ask() ──▶ train(candidate, 1 epoch) ───▶ steering.tell(trial) ──▶ steering.ask() ──▶ ...
                                                       the best third goes on, the others do not,
                                                       and new candidates are drawn near the best
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> str:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Search the hyper-parameters of a small network, two ways.")
-    parser.add_argument("--budget", type=int, default=1080, help="epochs of training that each search may spend")
+    parser.add_argument("--budget", type=int, default=810, help="epochs of training that each search may spend")
     parser.add_argument("--seed", type=int, default=0, help="for drawing candidates")
     parser.add_argument("--output", type=Path, default=Path("results/hyperparameter_search"), help="directory")
     parser.add_argument("--engine", help="where tasks run: local (the default), threads, inline")

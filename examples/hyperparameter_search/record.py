@@ -62,9 +62,8 @@ def compare(records: Sequence[Record], test_accuracies: Sequence[float], budget:
     lines = [f"\nleast validation loss after {shares} of {budget} epochs"]
     for record in records:
         losses = "".join(f"{record.best_loss_after(share * budget):9.4f}" for share in SHARES)
-        lines.append(
-            f"  {record.name:25} {losses}   ({len(record.candidates)} candidates, {record.core_seconds:.1f} core-seconds)"
-        )
+        spent = f"{len(record.candidates)} candidates, {record.core_seconds:.1f} core-seconds"
+        lines.append(f"  {record.name:25} {losses}   ({spent})")
     lines.append("\nbest parameters")
     for record, accuracy in zip(records, test_accuracies, strict=True):
         lines.append(f"  {record.name:14}  {record.best.candidate}")
@@ -79,7 +78,7 @@ def plot(records: Sequence[Record], path: str | os.PathLike[str]) -> None:
     for record, colour in zip(records, ("C0", "C1"), strict=True):
         spent = 0
         costs = [spent := spent + trial.cost for trial in record.trials]
-        axes.plot(costs, [trial.loss for trial in record.trials], ".", ms=4, alpha=0.4, mew=0, color=colour)
+        axes.plot(costs, [trial.loss for trial in record.trials], ".", ms=6, alpha=0.4, mew=0, color=colour)
         axes.step(*record.steps(), where="post", color=colour, label=record.name)
     axes.set(yscale="log", xlabel="epochs spent by the search", ylabel="validation loss")
     axes.set_title("Every trial (dots) and the best so far (lines)")

@@ -1,21 +1,23 @@
 """Decides what to try next: asynchronous successive halving that narrows around the best candidates.
 
-Every candidate starts with a few epochs. The best third of those so far is trained three times as long,
+Every candidate starts with one epoch. The best third of those so far is trained three times as long,
 the best third of these again; the others are not continued (Li et al., "A System for Massively Parallel
 Hyperparameter Tuning", MLSys 2020). New candidates are drawn near the best ones, some anywhere.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from network import Candidate, Trial
 
-RUNGS = (3, 9, 27)  # epochs
+RUNGS = (1, 3, 9, 27)  # epochs
 LONGEST = RUNGS[-1]
 KEEP = 3  # one in three goes on
 FIRST = 12  # candidates drawn anywhere before any is drawn near the best
 ANYWHERE = 0.2  # the share of the later ones that are still drawn anywhere
-STEP = 0.12  # how near is near, as a share of each range
+STEP = 0.15  # how near is near, as a share of each range
 
 #: The ranges to search, all of them by order of magnitude.
 LOW = np.log([1e-5, 1e-6, 8, 1, 16])
@@ -49,7 +51,7 @@ class Steering:
 
     def ask(self) -> tuple[Candidate, int, Trial | None]:
         """Return what to train next: a candidate, until how many epochs, and the trial to go on from."""
-        for epochs, longer in reversed(list(zip(RUNGS, RUNGS[1:], strict=False))):
+        for epochs, longer in reversed([*pairwise(RUNGS)]):
             best = self._rungs[epochs][: len(self._rungs[epochs]) // KEEP]
             for trial in best:
                 if (trial.candidate, longer) not in self._continued:

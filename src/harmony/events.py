@@ -56,6 +56,6 @@ class Bus:
                 continue
             try:
                 observer(chosen)
-            except Exception:
+            except Exception:  # noqa: BLE001  observers are not ours
                 _log.exception("an observer of events failed and is dropped: %r", observer)
                 self._observers.remove((kinds, observer))

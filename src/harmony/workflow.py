@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harmony import events, plugins
 from harmony.core import graph
@@ -23,6 +23,9 @@ from harmony.core.kernel import Kernel
 from harmony.core.report import Counts, Report
 from harmony.core.task import DEFAULT, Call, Options, Task
 from harmony.errors import ConfigError, WorkflowClosedError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 _log = logging.getLogger("harmony")
@@ -42,7 +45,7 @@ class Overrides:
 
 
 #: Set around a program by ``harmony run``.
-overrides: ContextVar[Overrides] = ContextVar("harmony_overrides", default=Overrides())
+overrides: ContextVar[Overrides] = ContextVar("harmony_overrides", default=Overrides())  # noqa: B039  it is frozen
 
 
 class Workflow:
@@ -81,7 +84,7 @@ class Workflow:
 
     # -- life ----------------------------------------------------------------------------------------
 
-    def start(self) -> Workflow:
+    def start(self) -> Self:
         """Start the engines; what ``with`` does. Ends with `close`."""
         if self._state != "new":
             raise WorkflowClosedError(f"workflow {self.name!r} was started before; make a new Workflow")
@@ -112,7 +115,7 @@ class Workflow:
             if self._closed is not None:
                 self._closed(self)
 
-    def __enter__(self) -> Workflow:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -34,7 +34,9 @@ def harmony_command() -> None:
     """Workflows of Python functions and commands, on any engine."""
 
 
-@harmony_command.command(context_settings={"allow_interspersed_args": False})
+@harmony_command.command(
+    short_help="Run a program, or replay a workflow.", context_settings={"allow_interspersed_args": False}
+)
 @click.option("--engine", metavar="NAME", help="Run on this engine, whatever the program says.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Give the engine N workers.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no report; failed tasks are told in one line.")
@@ -107,7 +109,7 @@ def _flags(options: dict[str, Any]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in options)
 
 
-@harmony_command.command()
+@harmony_command.command(short_help="Print the version and the system.")
 @click.option("-v", "--verbose", is_flag=True, help="Also this machine, its engines, and what is installed.")
 @click.option("--json", "as_json", is_flag=True, help="All of it, as JSON.")
 def version(verbose: bool, as_json: bool) -> None:

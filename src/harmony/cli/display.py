@@ -122,7 +122,15 @@ class _Live(Live):
             redirect_stderr=False,
         )
 
+    def stop(self) -> None:
+        """Stop, and wait for the refresh thread, which rich lets go."""
+        thread = self._refresh_thread
+        super().stop()
+        if thread is not None:
+            thread.join()
+
     def refresh(self) -> None:
+        """Print what waits above the display, then draw the display."""
         text = self._printed()
         if text:
             self.console.print(_Verbatim(text), crop=False)

@@ -45,10 +45,10 @@ def supervise(work: Callable[[], None], watch: Watch, ending: Ending) -> int:
         error = caught
     try:
         watch.close()
-        status = _tell(error, watch, ending)
-        watch.tell()
-    except KeyboardInterrupt:
-        ending.signal, status = signal.SIGINT, 130
+    except (KeyboardInterrupt, Terminated) as again:
+        error = again
+    status = _tell(error, watch, ending)
+    watch.tell()
     overrides.reset(token)
     return status or int(watch.failed)
 

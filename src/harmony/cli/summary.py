@@ -66,10 +66,12 @@ def _first_lines(failure: Failure) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration: three digits, or hours and minutes when it is long."""
+    """Return a duration in three digits, or in hours and minutes when it is long."""
     if value >= 600:
         return clock(value)
-    return f"{value:.1f} s" if value >= 10 else f"{value:.3g} s"
+    if value >= 10:
+        return f"{value:.1f} s"
+    return f"{value:.3g} s" if value >= 1 or not value else f"{1000 * value:.3g} ms"
 
 
 def percent(share: float) -> str:

@@ -30,6 +30,7 @@ class Watch:
         self._quiet = quiet
         self._pid = os.getpid()
         self._changing = threading.RLock()
+        self._is_over = False
         self._open: list[Workflow] = []
         self._due: list[Report] = []
         self._display: Display | None = None
@@ -45,6 +46,7 @@ class Watch:
 
     def close(self) -> None:
         """End the workflows that the program has left open, and the display."""
+        self._is_over = True  # what is due now is told after the reason for the end
         for workflow in [] if self.is_fork else list(self._open):
             workflow.close()
         self.hide()
@@ -93,5 +95,5 @@ class Watch:
             report = workflow.report()
             self.failed = self.failed or not report.ok
             self._due.append(report)
-        if sys.exc_info()[0] is None:
+        if sys.exc_info()[0] is None and not self._is_over:
             self.tell()

@@ -199,4 +199,4 @@ def _notify_cancelled(future: TaskFuture[Any]) -> None:
 
 def run_callbacks(future: TaskFuture[Any]) -> None:
     """Call what was added with `add_done_callback`. Delivery thread only."""
-    future._invoke_callbacks()  # type: ignore[attr-defined]
+    future._invoke_callbacks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -159,7 +160,7 @@ def _describe_cycle(
         walk.append(parent)
     cycle = [*walk[walk.index(parent) :], parent][::-1]
     steps = []
-    for before, after in zip(cycle, cycle[1:], strict=False):
+    for before, after in itertools.pairwise(cycle):
         file = next(file for file in tasks[after].inputs if writer.get(file) == before)
         steps.append(f"{tasks[before].name} writes {file.path}, which {tasks[after].name} reads")
     return f"these tasks wait for each other through files: {'; '.join(steps)}. Give one of them another output path"

@@ -135,7 +135,7 @@ class Kernel:
                 writer = writers.get(file)
                 if writer is not None and not writer.done():
                     raise graph.two_writers(file, f"{writer.name} (task {writer.id})", task.name)
-            found = [writers[file] for file in task.inputs if file in writers]
+            found: list[Future[Any]] = [writers[file] for file in task.inputs if file in writers]
             writers.update(dict.fromkeys(task.outputs, future))
             if len(writers) > self._writers_kept:  # forget those that ended well: their files are there
                 done = [file for file, writer in writers.items() if writer.done() and _went_well(writer)]
@@ -182,28 +182,27 @@ class Kernel:
     @property
     def counts(self) -> Counts:
         """How many tasks are where."""
-        return self._ledger.counts
+        return self._ledger.tally.counts
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The distinct errors so far."""
-        return self._ledger.failures
+        return self._ledger.tally.failures
 
     @property
     def work(self) -> float:
         """Core-seconds that tasks have run."""
-        return self._ledger.work
+        return self._ledger.tally.work
 
     @property
     def critical_path(self) -> float:
         """Seconds of the longest chain of tasks that have ended."""
-        return self._ledger.longest
+        return self._ledger.tally.critical_path
 
     def _post(self, message: Callable[[], None]) -> None:
         self._inbox.put(message)
         if self._in_caller:
             self._pump()
-
 
     # -- the loop: harmony-kernel, or the caller ------------------------------------------------------
 
@@ -240,7 +239,7 @@ class Kernel:
             self._try_again()
             self._ledger.settle()
             self._hand_out()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  an engine, or a fault of ours: all waiting futures must end
             _log.exception("a fault inside Harmony; the workflow cannot go on")
             self._fault = HarmonyError(f"a fault inside Harmony, please report it: {error!r}")
             self._ledger.abandon(self._fault)
@@ -302,13 +301,13 @@ class Kernel:
             try:
                 self._all[DRIVER].cancel(ids)
                 self._all[name].cancel(ids)
-            except Exception:
+            except Exception:  # noqa: BLE001  an engine, or a fault of ours: all waiting futures must end
                 _log.exception("engine %r failed to cancel %d tasks", name, len(ids))
 
     def _submit_to(self, name: str, batch: list[Submission]) -> None:
         try:
             self._all[name].submit(batch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  an engine, or a fault of ours: all waiting futures must end
             _log.exception("engine %r failed to take %d tasks", name, len(batch))
             failure = EngineFailed(f"engine {name!r} failed to take work: {error!r}")
             failure.__cause__ = error
@@ -333,7 +332,7 @@ class Kernel:
         while (future := self._deliveries.get()) is not None:
             try:
                 run_callbacks(future)
-            except BaseException:  # a callback that exits must not end the delivery of all others
+            except BaseException:  # noqa: BLE001  a callback that exits must not end the delivery of all others
                 _log.exception("a callback of %r failed", future)
 
 

@@ -24,7 +24,7 @@ from harmony.core.future import (
     mark_running,
     mark_waiting,
 )
-from harmony.core.report import Counts, Failure
+from harmony.core.tally import Tally
 from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template
 from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError
 
@@ -87,16 +87,13 @@ class Ledger:
         self.later: list[tuple[float, Record]] = []
         self.to_cancel: dict[str, list[int]] = {}
         self.events: list[events.Event] = []
-        self._accepted = self._done = self._failed = self._cancelled = self._submitted = self._running = 0
-        self._failures: dict[str, list[Any]] = {}
-        self.work = 0.0
-        self.longest = 0.0
+        self.tally = Tally()
 
     # -- news ------------------------------------------------------------------------------------
 
     def accept(self, record: Record) -> None:
         """Take a new task."""
-        self._accepted += 1
+        self.tally.accept()
         self._records[record.future.id] = record
         if self._expected:
             record.successors = self._expected.pop(record.future.id, None)
@@ -162,9 +159,8 @@ class Ledger:
             outcomes, self._outcomes = self._outcomes, []
             releasing, self._releasing = self._releasing, []
             self.callbacks.extend(finish(outcomes))
-            for record, error in releasing:
-                if error is None and is_cancelled(record.future):
-                    error = _Cancelled()
+            for record, failure in releasing:
+                error = _Cancelled() if failure is None and is_cancelled(record.future) else failure
                 for successor in record.successors or ():
                     self._parent_ended(successor, record.future, error)
 
@@ -183,7 +179,7 @@ class Ledger:
                 _check_inputs(task)
             if record.parents and not isinstance(work, Command):
                 work = type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a future's or a dataclass's own error is the task's
             self._end(record, None, error)
             return
         engine, options = record.engine, task.options
@@ -248,7 +244,7 @@ class Ledger:
         future = record.future
         future.seconds += seconds
         record.path += seconds
-        self.work += seconds * record.cores
+        self.tally.work += seconds * record.cores
         work = record.task.work
         if type(work) is Template:
             self._enter(record, TaskState.WAITING)
@@ -288,7 +284,7 @@ class Ledger:
         return False
 
     def _failed_once(self, record: Record, error: BaseException, seconds: float) -> None:
-        self.work += seconds * record.cores
+        self.tally.work += seconds * record.cores
         record.future.seconds += seconds
         if retry.is_machinery(error):
             record.losses += 1
@@ -313,9 +309,8 @@ class Ledger:
             error = _Cancelled()
         if error is None:
             self._enter(record, TaskState.DONE)
-            self._done += 1
             future.path = record.path
-            self.longest = max(self.longest, record.path)
+            self.tally.critical_path = max(self.tally.critical_path, record.path)
             if events.DONE in self._bus.wanted:
                 self._note(events.DONE, future, name=future.name, place=future.place, seconds=future.seconds)
         else:
@@ -330,26 +325,15 @@ class Ledger:
             self._joined.pop(future.id, None)
         if isinstance(error, _Cancelled):
             self._enter(record, TaskState.CANCELLED)
-            self._cancelled += 1
             self._note(events.CANCELLED, future, name=future.name)
             return
         self._enter(record, TaskState.FAILED)
-        self._failed += 1
         self._note(events.FAILED, future, name=future.name, error=error)
         if not isinstance(error, DependencyError):
-            text = f"{type(error).__name__}: {error}"
-            self._failures.setdefault(text, [0, future.name])[0] += 1
+            self.tally.fail(future.name, error)
 
     def _enter(self, record: Record, state: TaskState) -> None:
-        old = record.state
-        if old is TaskState.SUBMITTED:
-            self._submitted -= 1
-        elif old is TaskState.RUNNING:
-            self._running -= 1
-        if state is TaskState.SUBMITTED:
-            self._submitted += 1
-        elif state is TaskState.RUNNING:
-            self._running += 1
+        self.tally.move(record.state, state)
         record.state = state
         if not state.is_final:
             record.future._progress = state
@@ -358,32 +342,10 @@ class Ledger:
         if kind in self._bus.wanted:
             self.events.append(events.Event(kind, future.id, self._clock(), data))
 
-    # -- numbers ---------------------------------------------------------------------------------
-
     @property
     def pending(self) -> int:
         """Tasks that have not ended."""
         return len(self._records)
-
-    @property
-    def counts(self) -> Counts:
-        """How many tasks are where; may be read from any thread."""
-        ended = self._done + self._failed + self._cancelled
-        waiting = self._accepted - ended - self._submitted - self._running
-        return Counts(
-            waiting=max(waiting, 0),
-            submitted=self._submitted,
-            running=self._running,
-            done=self._done,
-            failed=self._failed,
-            cancelled=self._cancelled,
-        )
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """The distinct errors so far, most frequent first; may be read from any thread."""
-        rows = [Failure(count=row[0], task=row[1], error=text) for text, row in list(self._failures.items())]
-        return tuple(sorted(rows, key=lambda failure: -failure.count))
 
 
 def _check_inputs(task: Task) -> None:
@@ -410,5 +372,3 @@ def _dependency_error(record: Record, parent: Future[Any], error: BaseException)
     failure = DependencyError(f"{record.future.name} was not run: {why}")
     failure.__cause__ = root
     return failure
-
-

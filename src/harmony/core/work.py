@@ -251,7 +251,7 @@ def dump_function(fn: Callable[..., Any]) -> bytes:
         except (ImportError, AttributeError):
             pass
     try:
-        return cloudpickle.dumps(fn, 5)
+        return _dump_by_value(fn, None)
     except Exception as error:
         raise cannot_pickle(f"function {qualname or fn!r}", error) from error
 
@@ -263,7 +263,8 @@ def _by_value() -> set[str]:
 def load_function(data: bytes) -> Callable[..., Any]:
     """Undo `dump_function`."""
     loaded = pickle.loads(data)  # noqa: S301  written by the user's own driver
-    return locate(*loaded) if isinstance(loaded, tuple) else loaded
+    fn: Callable[..., Any] = locate(*loaded) if isinstance(loaded, tuple) else loaded
+    return fn
 
 
 def dump_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
@@ -275,9 +276,14 @@ def dump_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None 
     try:
         data = pickle.dumps(value, 5, buffer_callback=buffers)
     except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
-        return cloudpickle.dumps(value, 5, buffer_callback=buffers)
+        return _dump_by_value(value, buffers)
     if b"__main__" in data or _by_value():
-        return cloudpickle.dumps(value, 5, buffer_callback=buffers)
+        return _dump_by_value(value, buffers)
+    return data
+
+
+def _dump_by_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffers)
     return data
 
 

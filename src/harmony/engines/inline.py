@@ -55,4 +55,3 @@ class InlineEngine:
 
 def _silent(updates: Sequence[Update]) -> None:
     del updates
-

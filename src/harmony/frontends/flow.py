@@ -38,7 +38,7 @@ class TaskFunction(Generic[R]):
         functools.update_wrapper(self, fn)
         self.fn = fn
         self._settings = dict(settings)
-        self.name: str = settings.get("name") or getattr(fn, "__name__", type(fn).__name__)
+        self.name = str(settings.get("name") or getattr(fn, "__name__", type(fn).__name__))
         self.options = make_options(self._word, {k: v for k, v in settings.items() if k not in self._own()})
         self._written = _output_parameters(fn, settings.get("outputs", ()))
         self._signature = inspect.signature(fn) if self._written else None

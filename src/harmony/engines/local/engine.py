@@ -9,13 +9,9 @@ thread `harmony-local` sleeps until a worker answers, a process ends or a timer 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -24,15 +20,16 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from harmony.core.engine import Capability, Capacity, Report, Submission, Update
-from harmony.core.task import Options, TaskState, Work
+from harmony.core.task import TaskState
 from harmony.core.work import GRACE, walltime_exceeded
-from harmony.engines.local import guard
 from harmony.engines.local.crew import Crew
 from harmony.engines.local.exits import Exits
+from harmony.engines.local.guard import Guard
 from harmony.engines.local.handle import WorkerHandle
 from harmony.engines.local.programs import Program
 from harmony.engines.local.ready import ReadyQueue
-from harmony.engines.local.slots import Shape, Slots, count_cores, find_gpus, shape_of, total_memory
+from harmony.engines.local.slots import Shape, Slots, count_cores, find_gpus, total_memory
+from harmony.engines.local.timers import Timers
 from harmony.errors import ConfigError, EngineFailed
 from harmony.resources import parse_memory
 
@@ -70,22 +67,18 @@ class LocalEngine:
         self._workers = workers or self._cores
         self._slots = Slots(self._cores, find_gpus(gpus), parse_memory(memory) or total_memory())
         self._initializer = None if initializer is None else (initializer, initargs)
-        self._token = uuid.uuid4().hex
+        self._guard = Guard(uuid.uuid4().hex)
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._exits = Exits(self._selector, self._wake_up)
         self._ready = ReadyQueue()
         self._updates: list[Update] = []
-        self._shapes: dict[tuple[int, type], tuple[Options, Shape]] = {}
         self._programs: set[Program] = set()
         self._crew: Crew | None = None
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
+        self._timers = Timers()
         self._balancing = False
         self._closing = self._wound = False
         self._report: Report | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._lifeline = -1
         self._wake = (-1, -1)
         self._thread: threading.Thread | None = None
 
@@ -100,7 +93,7 @@ class LocalEngine:
         """See `Engine`. Workers start when the first function comes."""
         self._report = report
         self._crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._updates)
-        self._start_guard()
+        self._guard.start()
         self._wake = os.pipe()
         os.set_blocking(self._wake[0], False)
         os.set_blocking(self._wake[1], False)
@@ -111,14 +104,7 @@ class LocalEngine:
     def submit(self, batch: Sequence[Submission]) -> None:
         """See `Engine`."""
         with self._lock:
-            options: Options | None = None
-            kind: type[Work] | None = None
-            append = None
-            for submission in batch:
-                if submission.options is not options or type(submission.work) is not kind or append is None:
-                    options, kind = submission.options, type(submission.work)
-                    append = self._ready.queue(self._shape(submission.work, options)).append
-                append(submission)
+            self._ready.extend(batch)
             self._dispatch()
             updates = self._take_updates()
         self._tell(updates)
@@ -150,34 +136,14 @@ class LocalEngine:
         if self._thread is not None:
             self._thread.join()
         self._selector.close()
-        for descriptor in (*self._wake, self._lifeline):
-            if descriptor >= 0:
-                os.close(descriptor)
-        if self._guard is not None:
-            self._guard.wait()
+        for descriptor in self._wake:
+            os.close(descriptor)
+        self._guard.dismiss()
 
-    # -- processes beside the tasks ------------------------------------------------------------------
-
-    def _start_guard(self) -> None:
-        if not os.path.isdir("/proc/self"):
-            return  # workers end with their driver all the same; commands would outlive a SIGKILL of it
-        reading, self._lifeline = os.pipe()
-        try:
-            self._guard = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-I", "-S", guard.__file__, self._token, str(os.getpid()), str(reading)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[reading],
-                start_new_session=True,
-            )
-        finally:
-            os.close(reading)
+    # -- harmony-local -------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        outer = environment.get(guard.VARIABLE)
-        environment[guard.VARIABLE] = f"{outer}:{self._token}" if outer else self._token
+        environment = self._guard.environment()
         environment.setdefault("OMP_NUM_THREADS", str(max(1, self._cores // self._workers)))
         return environment
 
@@ -185,18 +151,13 @@ class LocalEngine:
         self._selector.register(worker.frames, selectors.EVENT_READ, lambda events: self._on_worker(worker, events))
         self._exits.watch(worker.pid, lambda: self._on_death(worker))
 
-    # -- harmony-local -------------------------------------------------------------------------------
-
     def _run(self) -> None:
         while True:
-            due = self._timers[0][0] - time.monotonic() if self._timers else None
-            happened = self._selector.select(due if due is None else max(due, 0))
+            happened = self._selector.select(self._timers.seconds())
             with self._lock:
                 for key, events in happened:
                     key.data(events)
-                now = time.monotonic()
-                while self._timers and self._timers[0][0] <= now:
-                    heapq.heappop(self._timers)[2]()
+                self._timers.run()
                 if self._closing:
                     if self._wind_up():
                         return
@@ -223,7 +184,7 @@ class LocalEngine:
         if worker.is_retired or worker.frames.fileno() < 0:
             return
         if events & selectors.EVENT_READ:
-            self._put_back(self._crew.hear(worker))
+            self._ready.put_back(self._crew.hear(worker))
             self._free_if_done(worker)
         if events & selectors.EVENT_WRITE:
             self._flush(worker)
@@ -234,14 +195,14 @@ class LocalEngine:
             while (before := len(worker.inflight)) and self._hear_last_words(worker) and before:
                 pass
             self._selector.unregister(worker.frames)
-        self._put_back(self._crew.bury(worker))
+        self._ready.put_back(self._crew.bury(worker))
         worker.inflight.clear()
         self._free_if_done(worker)
 
     def _hear_last_words(self, worker: WorkerHandle) -> bool:
         assert self._crew is not None
         before = len(worker.inflight)
-        self._put_back(self._crew.hear(worker))
+        self._ready.put_back(self._crew.hear(worker))
         return len(worker.inflight) < before
 
     def _free_if_done(self, worker: WorkerHandle) -> None:
@@ -249,10 +210,6 @@ class LocalEngine:
             self._slots.give_back(worker.grant)
             worker.grant = None
             worker.is_plain = False
-
-    def _put_back(self, submissions: list[Submission]) -> None:
-        for submission in reversed(submissions):
-            self._ready.queue(self._shape(submission.work, submission.options)).appendleft(submission)
 
     def _on_program_end(self, program: Program) -> None:
         self._programs.discard(program)
@@ -322,7 +279,7 @@ class LocalEngine:
         if submission.options.walltime is not None:
             self._after(
                 submission.options.walltime,
-                lambda: program in self._programs and self._end_program(program, program.overtime()),
+                lambda: self._end_program(program, program.overtime()),
             )
 
     def _flush(self, worker: WorkerHandle) -> None:
@@ -343,7 +300,7 @@ class LocalEngine:
             return
         if self._ready.is_impatient:
             for worker in ahead:
-                self._put_back(worker.take_back())
+                self._ready.put_back(worker.take_back())
         elif not self._balancing and self._slots.free_cores and crew.has_room() and not self._ready:
             self._balancing = True
             self._after(_SILENCE, self._rebalance)
@@ -353,7 +310,7 @@ class LocalEngine:
         late = time.monotonic() - _SILENCE
         for worker in self._crew.workers if self._crew else ():
             if worker.is_plain and len(worker.inflight) > 1 and worker.news <= late:
-                self._put_back(worker.take_back())
+                self._ready.put_back(worker.take_back())
 
     # -- ends: under the lock ----------------------------------------------------------------------------
 
@@ -365,7 +322,7 @@ class LocalEngine:
                 self._updates.append(Update(submission.id, TaskState.CANCELLED))
             else:
                 kept.append(submission)
-        self._put_back(kept)
+        self._ready.put_back(kept)
         if first.id in unwanted:
             self._end_worker(worker, CancelledError())
 
@@ -382,11 +339,20 @@ class LocalEngine:
         if worker.verdict is None:
             worker.verdict = verdict
             worker.kill(signal.SIGTERM)
-            self._after(GRACE, lambda: self._crew and worker in self._crew.workers and worker.kill())
+            self._after(GRACE, lambda: self._kill_worker(worker))
+
+    def _kill_worker(self, worker: WorkerHandle) -> None:
+        if self._crew is not None and worker in self._crew.workers:
+            worker.kill()
 
     def _end_program(self, program: Program, verdict: BaseException) -> None:
-        program.end(signal.SIGTERM, verdict)
-        self._after(GRACE, lambda: program in self._programs and program.end(signal.SIGKILL))
+        if program in self._programs:
+            program.end(signal.SIGTERM, verdict)
+            self._after(GRACE, lambda: self._kill_program(program))
+
+    def _kill_program(self, program: Program) -> None:
+        if program in self._programs:
+            program.end(signal.SIGKILL)
 
     def _wind_up(self) -> bool:
         """Work towards the end; True when no process is left."""
@@ -415,19 +381,8 @@ class LocalEngine:
         for program in self._programs:
             program.end(signal.SIGKILL)
 
-    # -- small ----------------------------------------------------------------------------------------
-
-    def _shape(self, work: Work, options: Options) -> Shape:
-        key = (id(options), type(work))
-        known = self._shapes.get(key)
-        if known is None or known[0] is not options:
-            if len(self._shapes) >= 1024:
-                self._shapes.clear()
-            known = self._shapes[key] = (options, shape_of(work, options))
-        return known[1]
-
-    def _after(self, seconds: float, act: Callable[[], Any]) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), act))
+    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+        self._timers.add(seconds, act)
         if threading.current_thread() is not self._thread:
             self._wake_up()
 

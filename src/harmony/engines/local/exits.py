@@ -28,7 +28,7 @@ class Exits:
             except OSError:
                 pass  # an old kernel
             else:
-                self._selector.register(descriptor, selectors.EVENT_READ, lambda events: self._on_end(descriptor, ended))
+                self._selector.register(descriptor, selectors.EVENT_READ, lambda _: self._on_end(descriptor, ended))
                 return
         threading.Thread(target=self._wait, args=(pid, ended), name=f"harmony-wait-{pid}", daemon=True).start()
 

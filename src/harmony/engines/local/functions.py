@@ -51,7 +51,7 @@ class FunctionTable:
     def get(self, fn: Callable[..., Any]) -> Function:
         """Return the function as it is now. Raises `SerializationError` when it cannot be pickled."""
         known = self._known.get(id(fn))
-        if known is not None and (not known.watched and not _closure(fn) or known.fingerprint() == known.seen):
+        if known is not None and ((not known.watched and not _closure(fn)) or known.fingerprint() == known.seen):
             return known
         made = Function(fn, self._next)
         self._next += 1

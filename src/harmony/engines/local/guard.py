@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 
@@ -52,6 +53,46 @@ def main(token: str, driver: int, lifeline: int) -> None:
         if not sweep(token, myself):
             break
         time.sleep(0.01)  # the dead need a moment to leave /proc
+
+
+class Guard:
+    """The driver's end of a guard: `start` it before anything else is started, `dismiss` it when all has ended."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline = -1
+
+    def start(self) -> None:
+        """Start the process; nothing on a system without /proc, where only workers end with their driver."""
+        if not os.path.isdir("/proc/self"):
+            return
+        reading, self._lifeline = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-I", "-S", __file__, self._token, str(os.getpid()), str(reading)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[reading],
+                start_new_session=True,
+            )
+        finally:
+            os.close(reading)
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment with the token added."""
+        environment = dict(os.environ)
+        outer = environment.get(VARIABLE)
+        environment[VARIABLE] = f"{outer}:{self._token}" if outer else self._token
+        return environment
+
+    def dismiss(self) -> None:
+        """Let it sweep, and wait for its end."""
+        if self._process is not None:
+            os.close(self._lifeline)
+            self._process.wait()
+            self._process = None
 
 
 if __name__ == "__main__":

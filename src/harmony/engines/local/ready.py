@@ -7,10 +7,11 @@ First come, first served, except that a task may pass one that does not fit now.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harmony.core.engine import Submission
-from harmony.engines.local.slots import Shape
+from harmony.core.task import Options, Work
+from harmony.engines.local.slots import Shape, shape_of
 
 PATIENCE = 64
 
@@ -20,6 +21,7 @@ class ReadyQueue:
 
     def __init__(self) -> None:
         self._queues: dict[Shape, deque[Submission]] = {}
+        self._shapes: dict[tuple[int, type], tuple[Options, Shape]] = {}
         self._passed = 0
 
     def __bool__(self) -> bool:
@@ -38,8 +40,33 @@ class ReadyQueue:
                 return queue
         return None
 
+    def extend(self, batch: Sequence[Submission]) -> None:
+        """Add tasks at the end."""
+        options: Options | None = None
+        kind: type[Work] | None = None
+        append: Callable[[Submission], None] | None = None
+        for submission in batch:
+            if append is None or submission.options is not options or type(submission.work) is not kind:
+                options, kind = submission.options, type(submission.work)
+                append = self.queue(self._shape(submission)).append
+            append(submission)
+
+    def put_back(self, submissions: Sequence[Submission]) -> None:
+        """Add tasks at the front, in their order."""
+        for submission in reversed(submissions):
+            self.queue(self._shape(submission)).appendleft(submission)
+
+    def _shape(self, submission: Submission) -> Shape:
+        work, options = submission.work, submission.options
+        known = self._shapes.get((id(options), type(work)))
+        if known is None or known[0] is not options:
+            if len(self._shapes) >= 1024:
+                self._shapes.clear()
+            known = self._shapes[id(options), type(work)] = (options, shape_of(work, options))
+        return known[1]
+
     def queue(self, shape: Shape) -> deque[Submission]:
-        """Return the queue of one shape; append to its end, or put back what was taken back at its front."""
+        """Return the queue of one shape."""
         found = self._queues.get(shape)
         if found is None:
             found = self._queues[shape] = deque()

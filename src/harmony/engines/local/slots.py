@@ -70,9 +70,7 @@ class Slots:
 
     def fits(self, shape: Shape) -> bool:
         """True when a task of this shape could start now."""
-        return (
-            shape.cores <= self.free_cores and shape.gpus <= len(self.free_gpus) and shape.memory <= self.free_memory
-        )
+        return shape.cores <= self.free_cores and shape.gpus <= len(self.free_gpus) and shape.memory <= self.free_memory
 
     def take(self, shape: Shape, prefer: Sequence[str] = ()) -> Grant:
         """Take what the shape asks for, if possible the GPUs that are preferred. It must fit."""

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.tasks,
             arguments.seed,
             arguments.mean_runtime,
-            parse_memory(arguments.mean_file_size) or 0,
+            arguments.mean_file_size,
         )
         if arguments.output == "-":
             sys.stdout.write(dumps(instance))
@@ -41,9 +41,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--tasks", type=int, default=100, metavar="N", help="about how many tasks (default: 100)")
     sub.add_argument("--seed", type=int, default=0, help="another seed, other run times and sizes (default: 0)")
     sub.add_argument("--mean-runtime", type=float, default=10.0, metavar="SECONDS", help="default: 10")
-    sub.add_argument("--mean-file-size", default="1MB", metavar="SIZE", help="bytes, or 64kB, 1MiB … (default: 1MB)")
+    sub.add_argument(
+        "--mean-file-size", type=_size, default=10**6, metavar="SIZE", help="bytes, or 64kB, 1MiB … (default: 1MB)"
+    )
     sub.add_argument("-o", "--output", default="-", metavar="FILE", help="default: standard output")
     return parser
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_memory(text) or 0
+    except ConfigError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write bytes, or 64kB, 1MiB …") from None
 
 
 if __name__ == "__main__":

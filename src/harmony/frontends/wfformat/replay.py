@@ -81,9 +81,10 @@ class ReplayReport:
     def __str__(self) -> str:
         work = f"critical path {self.critical_path:.2f} s, work {self.work:.2f} core-s"
         data = f"read {format_bytes(self.bytes_read)}, written {format_bytes(self.bytes_written)}"
+        efficiency = f", efficiency {self.efficiency:.0%}" if self.ideal else ""
         lines = [
             f"{self.name}: {self.tasks} tasks, {self.edges} edges, on {self.cores} cores",
-            f"makespan {self.makespan:.2f} s, ideal {self.ideal:.2f} s ({work}), efficiency {self.efficiency:.0%}",
+            f"makespan {self.makespan:.2f} s, ideal {self.ideal:.2f} s ({work}){efficiency}",
             f"CPU used {self.cpu:.2f} s, {data}, digest {self.digest}",
         ]
         if self.ok:
@@ -283,7 +284,8 @@ def _failures(futures: dict[str, TaskFuture[Any]]) -> Iterator[str]:
         elif error is not None:
             yield f"{id} failed: {type(error).__name__}: {error}"
     if not_run:
-        yield f"{not_run} tasks were not run, because one they need had failed"
+        were = "task was" if not_run == 1 else "tasks were"
+        yield f"{not_run} {were} not run, because one needed before had failed"
 
 
 def _violations(plan: Plan, done: dict[str, list[_Record]]) -> Iterator[str]:
