@@ -7,26 +7,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import machine, programs, targets
+from benchmarks import machine, targets
 from benchmarks.cost import adopt_orphans
-from benchmarks.measures import MEASURES, Measure
-from benchmarks.runner import Program, Record, Runner
+from benchmarks.measures import MEASURES
+from benchmarks.plan import Plan
+from benchmarks.programs import PROGRAMS
+from benchmarks.runner import Record, Runner
 from benchmarks.systems import SYSTEMS
 from benchmarks.systems import system as make
 from benchmarks.tables import Results, table
 
-#: Measures of whole programs: title, unit, how.
-PROGRAMS: dict[str, tuple[str, str, Program]] = {
-    "first": ("first result, from the start of the program", "s", programs.first_result),
-    "import": ("the import a program begins with", "CPU ms", programs.import_cpu),
-}
 
-
-def _names(known: dict[str, object]) -> object:
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
         if unknown := [name for name in names if name not in known]:
@@ -37,70 +33,31 @@ def _names(known: dict[str, object]) -> object:
 
 
 def _options() -> argparse.Namespace:
-    everything: dict[str, object] = {**MEASURES, **PROGRAMS}
+    everything = [*MEASURES, *PROGRAMS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few minutes: fewer tasks, all measures in one session")
-    parser.add_argument("--rounds", type=int, help="rounds (default: 5, quick: 2)")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: fewer tasks, slow systems measured once")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     parser.add_argument("--workers", type=int, default=2, help="workers of each system (default: 2)")
-    parser.add_argument("--systems", type=_names({**SYSTEMS}), default=[*SYSTEMS], help=f"of {','.join(SYSTEMS)}")
-    parser.add_argument("--measures", type=_names(everything), default=[*everything], help=f"of {','.join(everything)}")
+    parser.add_argument("--systems", type=_names(SYSTEMS), default=[*SYSTEMS], help=f"of {','.join(SYSTEMS)}")
+    parser.add_argument("--measures", type=_names(everything), default=everything, help=f"of {','.join(everything)}")
     parser.add_argument("--most", type=int, help="give no measure more tasks than this")
     parser.add_argument("--timeout", type=float, help="seconds for one measure (default: 600, quick: 90)")
     parser.add_argument("--json", type=Path, help="write all values to this file")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 5)
     options.timeout = options.timeout or (90 if options.quick else 600)
     return options
 
 
-def _counts(options: argparse.Namespace, measure: Measure, system: str) -> list[int]:
-    made = make(system)
-    counts = measure.quick if options.quick else measure.full
-    if options.quick and measure.paced:
-        counts = tuple(int(count * made.pace) for count in counts)
-    return sorted({min(count, options.most or count) for count in counts})
-
-
-def _takes(options: argparse.Namespace, system: str) -> list[tuple[str, int]]:
-    """What a system is asked, with how many tasks."""
-    able = make(system).measures
-    return [
-        (name, count)
-        for name in options.measures
-        if name in MEASURES
-        and (able is None or name in able)
-        and (not MEASURES[name].only or system in MEASURES[name].only)
-        for count in _counts(options, MEASURES[name], system)
-    ]
-
-
-def _sessions(options: argparse.Namespace) -> Iterator[tuple[str, list[tuple[str, int]]]]:
-    """One round: all of a system's measures at once when quick, else measure by measure."""
-    asked = {system: _takes(options, system) for system in options.systems}
-    for system, takes in asked.items():
-        alone = [take for take in takes if take[0] == "scale"]
-        if options.quick:
-            yield system, [take for take in takes if take not in alone]
-            yield from ((system, [take]) for take in alone)
-    if not options.quick:
-        for name in options.measures:
-            for system, takes in asked.items():
-                yield from ((system, [take]) for take in takes if take[0] == name)
-
-
-def _run(options: argparse.Namespace) -> list[Record]:
-    runner = Runner(options.workers, options.timeout)
+def _measure(plan: Plan, runner: Runner) -> list[Record]:
     records: list[Record] = []
-    for round in range(options.rounds):
-        for name in options.measures:
-            for system in options.systems:
-                if name in PROGRAMS and make(system).program:
-                    _progress(f"round {round + 1} of {options.rounds}: {system} {name}")
-                    records.append(runner.program(name, PROGRAMS[name][2], system, round))
-        for system, takes in _sessions(options):
-            if takes:
-                _progress(f"round {round + 1} of {options.rounds}: {system} {', '.join(name for name, _ in takes)}")
-                records += runner.session(system, takes, round)
+    for round in range(plan.rounds):
+        begin = f"round {round + 1} of {plan.rounds}:"
+        for name, system in plan.programs(round):
+            _progress(f"{begin} {system} {name}")
+            records.append(runner.program(name, system, round))
+        for system, takes in plan.sessions(round):
+            _progress(f"{begin} {system} {', '.join(f'{name} {count:,}' for name, count in takes)}")
+            records += runner.session(system, takes, round)
     _progress("")
     return records
 
@@ -110,22 +67,16 @@ def _progress(text: str) -> None:
         print(f"\r\033[K{text[:110]}", end="", file=sys.stderr, flush=True)
 
 
-def _print(results: Results) -> None:
+def _tables(results: Results) -> list[str]:
+    texts = []
     for name, measure in MEASURES.items():
-        text = table(
-            results,
-            name,
-            f"{measure.title} ({measure.unit}; {'more' if measure.more_is_better else 'less'} is better)",
-            more_is_better=measure.more_is_better,
-            reference=measure.reference,
-        )
-        if text:
-            print(text)
-    for name, (title, unit, _) in PROGRAMS.items():
-        text = table(results, name, f"{title} ({unit}; less is better)", more_is_better=False, reference="processes")
-        if text:
-            print(text)
-    print("\ntargets", *targets.lines(results), sep="\n")
+        better = "more" if measure.more_is_better else "less"
+        title = f"{name}: {measure.title} ({measure.unit}; {better} is better)"
+        texts.append(table(results, name, title, more_is_better=measure.more_is_better, reference=measure.reference))
+    for name, program in PROGRAMS.items():
+        title = f"{name}: {program.title} ({program.unit}; less is better)"
+        texts.append(table(results, name, title, more_is_better=False, reference="processes"))
+    return [text for text in texts if text]
 
 
 def main() -> None:
@@ -135,14 +86,18 @@ def main() -> None:
     adopt_orphans()
     distributions = [made.distribution for made in map(make, options.systems) if made.distribution]
     facts = machine.facts([*dict.fromkeys([*distributions, "numpy"])])
-    start, began = machine.load(), time.monotonic()
-    records = _run(options)
-    facts["load"] = f"{start} at start, {machine.load()} at end"
-    facts["run"] = f"{options.rounds} rounds, {options.workers} workers, {time.monotonic() - began:.0f} s"
+    plan = Plan(options.systems, options.measures, options.rounds, options.quick, options.most)
+    load, began = machine.load(), time.monotonic()
+    records = _measure(plan, Runner(options.workers, options.timeout))
+    facts["load"] = f"{load} at start, {machine.load()} at end"
+    facts["run"] = f"{plan.rounds} rounds, {options.workers} workers, {time.monotonic() - began:.0f} s"
     for key, value in facts.items():
         print(f"{key + ':':<10}{value}")
-    print("× says how many times as good as the reference, paired by round; CPU µs per task beside it.")
-    _print(Results(records))
+    print("× NAME says how many times as good as NAME, compared within a round. driver is the program's own process.")
+    results = Results(records)
+    print(*_tables(results), sep="\n")
+    sizes = "" if plan.most is None else f" (at most {plan.most:,} tasks: not the sizes that are meant)"
+    print(f"\ntargets{sizes}", *targets.lines(results), sep="\n")
     if options.json:
         options.json.write_text(json.dumps({**facts, "records": [asdict(record) for record in records]}, indent=1))
 

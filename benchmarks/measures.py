@@ -32,8 +32,8 @@ class Taken:
 class Measure:
     """A question put to every system.
 
-    `quick` and `full` are the counts of tasks; `only` names the systems that are asked if not all are;
-    `paced` measures give slow systems fewer tasks in a quick run, since their value is per task.
+    `quick` and `full` are the counts of tasks. `paced`: slow systems are given fewer, since the value is per task.
+    `alone`: always in a process of its own. `only`: the systems that are asked, if not all are.
     """
 
     title: str
@@ -43,6 +43,7 @@ class Measure:
     full: tuple[int, ...]
     more_is_better: bool = False
     paced: bool = True
+    alone: bool = False
     only: tuple[str, ...] = ()
     reference: str = "processes"
 
@@ -108,9 +109,9 @@ def commands(system: System, count: int, scratch: Path) -> Taken:
 
 def array(system: System, count: int, scratch: Path) -> Taken:
     """Seconds to send a NumPy array of `count` megabytes to a task and back; one number of each page is read."""
-    import numpy
+    import numpy as np
 
-    sent = numpy.random.default_rng(1).random(count * 1_000_000 // 8)
+    sent = np.random.default_rng(1).random(count * 1_000_000 // 8)
     expected = work.touch(sent)
     with Meter() as spent:
         received = system.result(system.submit(work.echo, sent))
@@ -131,7 +132,7 @@ def pending(system: System, count: int, scratch: Path) -> Taken:
         waiting = count - sum(map(system.is_done, futures))
     system.results(futures)
     system.results(busy)
-    driver, tree = ((now - then) / max(1, waiting) for then, now in zip(before, after))
+    driver, tree = ((now - then) / max(1, waiting) for then, now in zip(before, after, strict=True))
     return Taken(tree, count, spent, {"driver": driver, "waiting": waiting})
 
 
@@ -159,21 +160,22 @@ def idle(system: System, count: int, scratch: Path) -> Taken:
 
 
 MEASURES: dict[str, Measure] = {
-    "noop": Measure("no-op functions", "tasks/s", throughput, (10_000,), (10_000,), more_is_better=True),
-    "round-trip": Measure("serial round trip, p50", "ms", round_trip, (300,), (2_000,)),
-    "chain": Measure("chain, per hop", "ms", chain, (500,), (2_000,)),
-    "fan-in": Measure("fan-in into one task", "s", fan_in, (5_000,), (5_000,), paced=False),
+    "noop": Measure("no-op functions", "tasks/s", throughput, (10_000,), (20_000,), more_is_better=True),
+    "round-trip": Measure("one task at a time, p50", "ms", round_trip, (300,), (2_000,)),
+    "chain": Measure("a chain of tasks, per hop", "ms", chain, (500,), (2_000,)),
+    "fan-in": Measure("many tasks into one", "s", fan_in, (5_000,), (5_000,), paced=False),
     "commands": Measure("/bin/true", "commands/s", commands, (500,), (2_000,), more_is_better=True, reference="bare-2"),
     "array": Measure("100 MB NumPy array through a task and back", "s", array, (100,), (100,), paced=False),
-    "pending": Measure("memory per pending task, all processes", "bytes", pending, (20_000,), (100_000,)),
     "idle": Measure("open and idle", "CPU ms/s", idle, (3,), (3,), paced=False, reference=""),
+    "pending": Measure("memory per waiting task, all processes", "bytes", pending, (20_000,), (100_000,), alone=True),
     "scale": Measure(
-        "one run of many no-ops",
+        "many no-ops in one run",
         "tasks/s",
         scale,
-        (10_000, 100_000),
+        (10_000, 100_000, 1_000_000),
         (10_000, 100_000, 300_000, 1_000_000),
         more_is_better=True,
+        alone=True,
         only=("harmony",),
         reference="harmony",
     ),

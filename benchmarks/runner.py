@@ -9,18 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cost import clean_up
-from benchmarks.programs import ProgramFailed
+from benchmarks.programs import PROGRAMS, ProgramFailed
 from benchmarks.systems import system as make
-from benchmarks.systems.base import System
 
 ROOT = Path(__file__).resolve().parents[1]
-Program = Callable[[System, Path, float], "dict[str, object]"]
 
 
 @dataclass(slots=True)
@@ -55,7 +53,7 @@ class Runner:
             records += self._one_process(system, left, round)
         return records
 
-    def program(self, name: str, program: Program, system: str, round: int) -> Record:
+    def program(self, name: str, system: str, round: int) -> Record:
         """Run a whole program."""
         record = Record(name, system, 1, round)
         made = make(system)
@@ -64,12 +62,11 @@ class Runner:
             return record
         with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
             try:
-                facts: dict[str, Any] = program(made, Path(scratch), self.timeout)
+                facts = PROGRAMS[name].take(made, Path(scratch), self.timeout)
             except ProgramFailed as error:
                 record.error = str(error)
             else:
                 record.value, record.extra = facts["value"], facts["extra"]
-            clean_up()
         return record
 
     def _one_process(self, system: str, takes: Sequence[tuple[str, int]], round: int) -> list[Record]:

@@ -36,9 +36,9 @@ class Results:
 
     def ratios(self, row: Sequence[Record], reference: Sequence[Record], *, more_is_better: bool) -> list[float]:
         """How many times as good as the reference, round by round."""
-        other = {record.round: record.value for record in reference if record.value}
-        pairs = [(record.value, other[record.round]) for record in row if record.value and record.round in other]
-        return [value / base if more_is_better else base / value for value, base in pairs]
+        base = {record.round: record.value for record in reference if record.value is not None and record.value > 0}
+        pairs = [(record.value or 0, base[record.round]) for record in row if record.round in base]
+        return [value / other if more_is_better else other / value for value, other in pairs if value > 0]
 
 
 def number(value: float) -> str:
@@ -99,6 +99,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     cells: Iterable[str] = (
-        cell.ljust(width) if i in (0, 2) else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        cell.ljust(width) if i in (0, 2) else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=False))
     )
     return "  " + "  ".join([*cells, "  ".join(row[len(widths) :])]).rstrip()

@@ -24,7 +24,7 @@ class _Bare(System):
     def commands(self, argv: Sequence[str], count: int) -> None:
         running = 0
         for _ in range(count):
-            os.posix_spawn(argv[0], argv, os.environ)
+            os.posix_spawn(argv[0], [*argv], os.environ)
             running += 1
             if running == self.in_flight:
                 self._reap()

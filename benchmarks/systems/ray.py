@@ -40,7 +40,7 @@ ray.shutdown()
             num_cpus=workers,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=40,
             _node_ip_address="127.0.0.1",
         )
 

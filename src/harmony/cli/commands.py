@@ -47,7 +47,7 @@ def harmony_command() -> None:
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def run(
-    ending: Ending, program: str, arguments: tuple[str, ...], engine: str | None, workers: int | None, **options: Any
+    ending: Ending, /, program: str, arguments: tuple[str, ...], engine: str | None, workers: int | None, **options: Any
 ) -> int:
     """Run a program with progress and an end report, or replay a WfFormat workflow.
 

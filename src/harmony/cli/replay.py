@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,27 +10,23 @@ from typing import Any
 from harmony.cli.ending import Ending
 from harmony.cli.program import supervise
 from harmony.cli.watch import Watch
-from harmony.errors import HarmonyError
+from harmony.errors import ConfigError, CycleError
 from harmony.frontends.wfformat import replay_file
 from harmony.workflow import Workflow
 
 
 def run_replay(path: str, options: Mapping[str, Any], watch: Watch, ending: Ending) -> int:
-    """Replay the workflow with its end told like a program's; return the exit status."""
-    refused: list[HarmonyError | OSError] = []
-    problems: list[str] = []
+    """Replay the workflow and print how it compares with the trace; return the exit status."""
+    faults: list[str] = []
 
     def work() -> None:
         try:
-            with Workflow(path) as workflow:
+            with Workflow(os.path.basename(path)) as workflow:
                 report = replay_file(path, workflow, **options)
-        except (HarmonyError, OSError) as error:  # of the file and the options; a task's own is in the report
-            refused.append(error)
-        else:
-            problems.extend(report.problems)
-            print(report)
+        except (ConfigError, CycleError) as error:  # raised before anything runs
+            print(f"Error: {error}", file=sys.stderr)
+            sys.exit(2)
+        faults.extend(report.problems)
+        print(report)
 
-    status = supervise(work, watch, ending)
-    for error in refused:
-        print(f"Error: {error}", file=sys.stderr)
-    return 2 if refused else status or int(bool(problems))
+    return supervise(work, watch, ending) or int(bool(faults))

@@ -94,6 +94,8 @@ class Watch:
                 self._display.remove(workflow)
             report = workflow.report()
             self.failed = self.failed or not report.ok
-            self._due.append(report)
-        if sys.exc_info()[0] is None and not self._is_over:
+            ended_by_error = sys.exc_info()[0] is not None
+            if report.counts.total or not ended_by_error:
+                self._due.append(report)
+        if not ended_by_error and not self._is_over:
             self.tell()

@@ -30,7 +30,14 @@ _PENDING, _RUNNING, _CANCELLED, _NOTIFIED, _FINISHED = (
     "CANCELLED_AND_NOTIFIED",
     "FINISHED",
 )
+_ENDED = frozenset({_CANCELLED, _NOTIFIED, _FINISHED})
 _birth = threading.Lock()
+
+
+class Stateful(Protocol):
+    """What a kernel knows of a task that has not ended."""
+
+    state: TaskState
 
 
 class Owner(Protocol):
@@ -50,7 +57,7 @@ class TaskFuture(Future[T]):
     """
 
     __slots__ = (
-        "_born", "_condition", "_done_callbacks", "_exception", "_progress", "_result", "_state",
+        "_born", "_condition", "_done_callbacks", "_exception", "_record", "_result", "_state",
         "_waiters", "id", "name", "owner", "path", "place", "seconds", "stdout", "stoppable",
     )  # fmt: skip
 
@@ -64,7 +71,7 @@ class TaskFuture(Future[T]):
         self.owner = owner
         self.stoppable = stoppable
         self.path = 0.0
-        self._progress = TaskState.WAITING
+        self._record: Stateful | None = None
         self._born = False
         self._state = _PENDING
         self._result: T | None = None
@@ -88,7 +95,18 @@ class TaskFuture(Future[T]):
             return TaskState.CANCELLED
         if self._state == _FINISHED:
             return TaskState.DONE if self._exception is None else TaskState.FAILED
-        return self._progress
+        record = self._record
+        return TaskState.WAITING if record is None else record.state
+
+    def result(self, timeout: float | None = None) -> T:
+        """See `concurrent.futures.Future.result`."""
+        if self._state == _FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value]  # without a lock, and without the condition's birth
+        return super().result(timeout)
+
+    def done(self) -> bool:
+        """See `concurrent.futures.Future.done`."""
+        return self._state in _ENDED
 
     def cancel(self) -> bool:
         """Cancel the task, also while it runs if its engine can end running work.

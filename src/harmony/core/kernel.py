@@ -19,6 +19,7 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -68,7 +69,7 @@ class Kernel:
         self._closed = False
         self._stopping = False
         self._fault: HarmonyError | None = None
-        self._pid = os.getpid()
+        self._forked = False
         self._deliveries: queue.SimpleQueue[TaskFuture[Any] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -83,6 +84,8 @@ class Kernel:
             for engine in reversed(started):
                 engine.close()
             raise
+        myself = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _disown(myself()))
         if not self._in_caller:
             for name, run in (("harmony-kernel", self._run), ("harmony-delivery", self._deliver)):
                 thread = threading.Thread(target=run, name=name, daemon=True)
@@ -98,9 +101,8 @@ class Kernel:
         refuses.
         """
         if self._closed:
-            raise WorkflowClosedError(f"workflow {self._name!r} has ended; {task.name} was not accepted")
-        if os.getpid() != self._pid:
-            raise WorkflowClosedError(f"workflow {self._name!r} belongs to the process that made it, not to its forks")
+            why = "belongs to the process that was forked" if self._forked else "has ended"
+            raise WorkflowClosedError(f"workflow {self._name!r} {why}; {task.name} was not accepted")
         engine, cores, can_stop = self._place(task)
         future: TaskFuture[Any] = TaskFuture(next(self._ids), task.name, self, stoppable and can_stop)
         work = task.work
@@ -153,15 +155,15 @@ class Kernel:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no task is left; False when `timeout` seconds pass first."""
-        if os.getpid() != self._pid:
-            return True  # a fork of the program has none of the threads that could end a task
+        if self._forked:
+            return True  # this process has none of the threads that could end a task
         idle = threading.Event()
         self._post(partial(self._idle.append, idle))
         return idle.wait(timeout)
 
     def close(self) -> None:
         """Cancel what has not ended, close the engines, run the last callbacks. Idempotent."""
-        if self._closed or os.getpid() != self._pid:
+        if self._closed:
             return
         self._closed = True
         if self._in_caller:
@@ -250,7 +252,7 @@ class Kernel:
             self._idle.clear()
 
     def _handle(self, message: Message) -> None:
-        if isinstance(message, Record):
+        if type(message) is Record:
             self._ledger.accept(message)
             if self._fault:
                 self._ledger.abandon(self._fault)
@@ -334,6 +336,11 @@ class Kernel:
                 run_callbacks(future)
             except BaseException:  # noqa: BLE001  a callback that exits must not end the delivery of all others
                 _log.exception("a callback of %r failed", future)
+
+
+def _disown(kernel: Kernel | None) -> None:
+    if kernel is not None:
+        kernel._closed = kernel._forked = True
 
 
 def _went_well(future: TaskFuture[Any]) -> bool:
