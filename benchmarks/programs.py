@@ -81,7 +81,7 @@ def _run(text: str, scratch: Path, timeout: float) -> Ended:
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise ProgramFailed(f"no end after {timeout:.0f} s") from None
+            raise ProgramFailed(f"no end after {timeout:g} s") from None
         finally:
             wall = time.monotonic() - started
             process.kill()

@@ -120,7 +120,7 @@ class Runner:
             while b"\n" not in buffer:
                 ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
                 if not ready:
-                    raise TimeoutError(f"no end after {self.timeout:.0f} s")
+                    raise TimeoutError(f"no end after {self.timeout:g} s")
                 data = os.read(stream, 65536)
                 if not data:
                     return

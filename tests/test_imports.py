@@ -79,13 +79,17 @@ def test_what_a_program_uses_loads_nothing_foreign() -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level packages that a file imports, anywhere in it."""
+    """The top-level packages that a file imports, anywhere in it but under TYPE_CHECKING."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    todo: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module) if not node.level else "harmony")
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            todo.extend(ast.iter_child_nodes(node))
     return {name.partition(".")[0] for name in found}
 
 

@@ -26,7 +26,13 @@ LARGER: dict[str, tuple[int, str]] = {}
 #: path → what it starts there, and why.
 STARTERS: dict[str, str] = {
     "src/harmony/core/kernel.py": "threads: the loop that owns every task's state, and delivery of callbacks",
+    "src/harmony/core/mpi.py": "processes: asks a launcher for its name and version, once",
     "src/harmony/core/work.py": "processes: the one place where an engine without a better way runs a command",
+    "src/harmony/engines/local/engine.py": "threads: the one that hears from workers and commands",
+    "src/harmony/engines/local/exits.py": "threads: waiting for a process where the kernel has no pidfd for it",
+    "src/harmony/engines/local/guard.py": "processes: the one that ends what a killed program has left",
+    "src/harmony/engines/local/handle.py": "processes: the workers",
+    "src/harmony/engines/local/programs.py": "processes: the commands",
     "src/harmony/engines/threads.py": "threads: they are the engine",
 }
 

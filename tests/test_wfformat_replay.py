@@ -129,12 +129,12 @@ def test_files_longer_than_a_chunk_are_whole(tmp_path: Path) -> None:
 
 
 def test_more_files_than_a_command_line_takes(tmp_path: Path) -> None:
-    files = tuple(TraceFile(f"a-rather-long-name-of-an-input-file-{index:05d}", 3) for index in range(3000))
+    files = tuple(TraceFile(f"{index:05d}-{'x' * 180}", 3) for index in range(12_000))
     reader = TraceTask(id="reader", name="reader", inputs=tuple(file.id for file in files))
     with workflow() as wf:
         report = replay(Instance(name="wide", tasks=(reader,), files=files), wf, tmp_path, 0)
     assert report.problems == ()
-    assert report.bytes_read == 9000
+    assert report.bytes_read == 36_000
 
 
 def test_all_cores_of_a_task_compute_when_asked_for(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ WRAPPERS = {
     "dict key": lambda x: {x: "v", "l": 2},
     "tuple as dict key": lambda x: {(x, 1): "v"},
     "named tuple": lambda x: Point(1, x),
-    "dataclass": lambda x: Plain(x),
+    "dataclass": Plain,
     "frozen dataclass": lambda x: Frozen(1, x),
     "frozen dataclass with slots": lambda x: Slotted(x, 2),
     "ordered dict": lambda x: collections.OrderedDict(b=x, a=1),
@@ -214,7 +214,8 @@ def test_objects_that_compare_by_value_are_told_apart_by_identity() -> None:
 def test_is_plain() -> None:
     assert graph.is_plain((1, "a", 2.0, None, b"", True, 1j), {"k": 1})
     assert graph.is_plain((), {})
-    for value in ([], (), {}, Plain(1), ended(1), File("a")):
+    others: list[Any] = [[], (), {}, Plain(1), ended(1), File("a")]
+    for value in others:
         assert not graph.is_plain((value,), {})
         assert not graph.is_plain((), {"k": value})
 

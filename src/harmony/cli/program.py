@@ -29,8 +29,8 @@ def run_program(path: str, arguments: Sequence[str], watch: Watch, ending: Endin
         exec(code, module.__dict__)  # noqa: S102  it is what the user asked for
 
     status = supervise(work, watch, ending)
-    if not status and not watch.seen and not watch.is_fork:
-        print(f"{path} opened no workflow, so there is nothing to report", file=sys.stderr)
+    if not status:
+        watch.tell_if_idle(path)
     return status
 
 

@@ -29,10 +29,12 @@ def summarise(report: Report) -> str:
 
 def headline(report: Report) -> str:
     """Return one line about the failures of a run."""
-    first = report.failures[0] if report.failures else None
-    reason = f"; {first.count} × {_first_lines(first)[0]} (first: {first.task})" if first else ""
-    more = f", and {len(report.failures) - 1} other errors" if len(report.failures) > 1 else ""
-    return f"{report.name}: {report.counts.failed} of {_count(report.counts.total, 'task')} failed{reason}{more}"
+    told = ""
+    if report.failures:
+        first, others = report.failures[0], len(report.failures) - 1
+        told = f"; {first.count} × {_first_lines(first)[0]} ({_where(first)})"
+        told += f", and {_count(others, 'other error')}" if others else ""
+    return f"{report.name}: {report.counts.failed} of {_count(report.counts.total, 'task')} failed{told}"
 
 
 def describe(counts: Counts) -> str:
@@ -46,15 +48,18 @@ def describe(counts: Counts) -> str:
 def _failures(report: Report) -> Iterator[str]:
     for failure in report.failures[:ERRORS]:
         first, *rest = _first_lines(failure)
-        where = f"in {failure.task}" if failure.count == 1 else f"first in {failure.task}"
-        yield f"  {failure.count} × {first} ({where})"
+        yield f"  {failure.count} × {first} ({_where(failure)})"
         yield from (f"      {line}" for line in rest)
     hidden = report.failures[ERRORS:]
     if hidden:
-        yield f"  {sum(failure.count for failure in hidden)} × one of {len(hidden)} other errors"
+        yield f"  {sum(failure.count for failure in hidden)} × one of {_count(len(hidden), 'other error')}"
     not_run = report.counts.failed - sum(failure.count for failure in report.failures)
     if not_run > 0:
         yield f"  {not_run} × not run, because a task it needs failed"
+
+
+def _where(failure: Failure) -> str:
+    return f"in {failure.task}" if failure.count == 1 else f"first in {failure.task}"
 
 
 def _first_lines(failure: Failure) -> list[str]:

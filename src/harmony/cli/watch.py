@@ -26,7 +26,7 @@ class Watch:
     def __init__(self, *, engine: str | None, workers: int | None, quiet: bool) -> None:
         self.overrides = Overrides(engine=engine, workers=workers, opened=self._opened, closed=self._closed)
         self.failed = False
-        self.seen = 0
+        self._seen = 0
         self._quiet = quiet
         self._pid = os.getpid()
         self._changing = threading.RLock()
@@ -71,12 +71,17 @@ class Watch:
                 elif not report.ok:
                     print(headline(report), file=sys.stderr, flush=True)
 
+    def tell_if_idle(self, program: str) -> None:
+        """Say so when no workflow was opened: there may be a main function that nobody calls."""
+        if not self._seen and not self._quiet and not self.is_fork:
+            print(f"{program} opened no workflow, so there is nothing to report", file=sys.stderr)
+
     def _opened(self, workflow: Workflow) -> None:
         if self.is_fork:
             return
         self.tell()
         with self._changing:
-            self.seen += 1
+            self._seen += 1
             self._open.append(workflow)
             if self._terminal is not None:
                 if self._display is None:

@@ -43,14 +43,22 @@ class Capacity:
         return f"{cores} cores, {gpus} GPUs, {memory} memory"
 
 
-class Submission(NamedTuple):
-    """A task as it crosses the port: its futures are replaced by their results."""
+class Submission:
+    """A task as it crosses the port: its futures are replaced by their results. Engines only read it.
 
-    id: int
-    work: Call | Command
-    options: Options
-    name: str = "task"
-    outputs: tuple[str, ...] = ()
+    `outputs` are the absolute paths of the files that must be there when the task ends well.
+    """
+
+    __slots__ = ("id", "name", "options", "outputs", "work")
+
+    def __init__(
+        self, id: int, work: Call | Command, options: Options, name: str = "task", outputs: Sequence[str] = ()
+    ) -> None:
+        self.id = id
+        self.work = work
+        self.options = options
+        self.name = name
+        self.outputs = outputs
 
 
 class Update(NamedTuple):

@@ -252,7 +252,7 @@ class Kernel:
             self._idle.clear()
 
     def _handle(self, message: Message) -> None:
-        if type(message) is Record:
+        if isinstance(message, Record):
             self._ledger.accept(message)
             if self._fault:
                 self._ledger.abandon(self._fault)

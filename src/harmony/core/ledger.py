@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import Any, cast
 
 from harmony import events
 from harmony.core import graph, retry
@@ -25,7 +25,7 @@ from harmony.core.future import (
     mark_waiting,
 )
 from harmony.core.tally import Tally
-from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template
+from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template, Work
 from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError
 
 
@@ -36,23 +36,33 @@ class _Cancelled(CancelledError):
 #: The outbox of work that runs in the driver: joins, and the building of commands.
 DRIVER = ""
 _DRIVER_OPTIONS = Options()
-#: Makes a named tuple at half the price of calling its class, where that is paid for every task.
-_new = tuple.__new__
 
 
-class Record:
-    """What the ledger knows of one task that has not ended."""
+class Record(Submission):
+    """What the ledger knows of one task that has not ended.
+
+    It is also what the engine is handed: a million pending tasks cost enough without a second object for each.
+    `unresolved` is the work as it was submitted, where futures have to be replaced in it first, or where it is
+    a template or a join; else None, and `work` is right from the start.
+    """
 
     __slots__ = (
-        "cores", "engine", "failures", "future", "losses", "parents", "path", "state", "successors", "task", "waiting",
+        "cores", "engine", "failures", "future", "inputs", "losses", "parents", "path", "state", "successors",
+        "unresolved", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, future: TaskFuture[Any], task: Task, engine: str, cores: int, parents: Sequence[Future[Any]]
     ) -> None:
+        work, self.name, self.options, self.inputs, outputs = task
+        self.id = future.id
+        self.work = work  # type: ignore[assignment]  # until `ready` it may be any work
+        self.unresolved: Work | _Joined | None = None
+        if parents or isinstance(work, (Template, Join)):
+            self.unresolved = work
+        self.outputs = tuple(file.absolute for file in outputs) if outputs else ()
         self.future = future
         future._record = self
-        self.task = task
         self.engine = engine
         self.cores = cores
         self.parents = parents
@@ -83,7 +93,6 @@ class Ledger:
         self._records: dict[int, Record] = {}
         self._outcomes: list[Outcome] = []
         self._releasing: list[tuple[Record, BaseException | None]] = []
-        self._joined: dict[int, _Joined] = {}
         self._expected: dict[int, list[Record]] = {}
         self.outbox: dict[str, list[Submission]] = {}
         self.callbacks: list[TaskFuture[Any]] = []
@@ -97,9 +106,9 @@ class Ledger:
     def accept(self, record: Record) -> None:
         """Take a new task."""
         self.tally.accept()
-        self._records[record.future.id] = record
+        self._records[record.id] = record
         if self._expected:
-            record.successors = self._expected.pop(record.future.id, None)
+            record.successors = self._expected.pop(record.id, None)
         if record.parents:
             self._wait_for(record, record.parents)
         else:
@@ -171,32 +180,37 @@ class Ledger:
 
     def ready(self, record: Record) -> None:
         """All that the task waits for is there: hand it to its engine."""
-        joined = self._joined.pop(record.future.id, None) if self._joined else None
-        task = record.task
-        work = task.work
-        try:
-            if joined is not None:
-                self._end(record, graph.resolve(joined.value), None)
+        engine, submission = record.engine, cast("Submission", record)
+        if record.unresolved is not None or record.inputs:
+            try:
+                work = self._resolved(record)
+            except Exception as error:  # noqa: BLE001  a future's or a dataclass's own error is the task's
+                self._end(record, None, error)
                 return
-            if task.inputs:
-                _check_inputs(task)
-            if record.parents and not isinstance(work, Command):
-                work = type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
-        except Exception as error:  # noqa: BLE001  a future's or a dataclass's own error is the task's
-            self._end(record, None, error)
-            return
-        engine, options = record.engine, task.options
-        if isinstance(work, (Template, Join)):
-            engine, options, work = DRIVER, _DRIVER_OPTIONS, Call(*work)
-        outputs = tuple(file.absolute for file in task.outputs) if task.outputs and engine else ()
-        submission = _new(Submission, (record.future.id, work, options, task.name, outputs))
+            if isinstance(work, _Joined):
+                self._end(record, work.value, None)
+                return
+            if isinstance(work, (Template, Join)):
+                engine, submission = DRIVER, Submission(record.id, Call(*work), _DRIVER_OPTIONS, record.name)
+            else:
+                record.work = work
         self._enter(record, TaskState.SUBMITTED)
         batch = self.outbox.get(engine)
         if batch is None:
             batch = self.outbox[engine] = []
         batch.append(submission)
         if events.SUBMITTED in self._bus.wanted:
-            self._note(events.SUBMITTED, record.future, name=task.name, engine=engine)
+            self._note(events.SUBMITTED, record.future, name=record.name, engine=engine)
+
+    def _resolved(self, record: Record) -> Work | _Joined:
+        if record.inputs:
+            _check_inputs(record)
+        work = record.unresolved
+        if isinstance(work, _Joined):
+            return _Joined(graph.resolve(work.value))
+        if work is None or isinstance(work, Command):
+            return record.work
+        return type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
 
     def _wait_for(self, record: Record, parents: Sequence[Future[Any]]) -> None:
         self.settle()  # a parent may have ended in this turn, and its future must say so
@@ -248,14 +262,13 @@ class Ledger:
         future.seconds += seconds
         record.path += seconds
         self.tally.work += seconds * record.cores
-        work = record.task.work
-        if type(work) is Template:
+        kind = type(record.unresolved)
+        if kind is Template:
             self._enter(record, TaskState.WAITING)
             mark_waiting(record.future)
-            record.task = record.task._replace(work=update.result)
-            record.parents = ()
+            record.work, record.unresolved = update.result, None
             self.ready(record)
-        elif type(work) is Join:
+        elif kind is Join:
             self._join(record, update.result)
         else:
             self._end(record, update.result, None)
@@ -268,8 +281,7 @@ class Ledger:
         if self._leads_back(record, futures):
             self._end(record, None, CycleError(f"join {record.future.name} returned a future that waits for itself"))
             return
-        self._joined[record.future.id] = _Joined(value)
-        record.parents = futures
+        record.unresolved = _Joined(value)
         self._wait_for(record, futures)
 
     def _leads_back(self, record: Record, futures: Sequence[Future[Any]]) -> bool:
@@ -293,7 +305,7 @@ class Ledger:
             record.losses += 1
         else:
             record.failures += 1
-        delay = retry.next_delay(record.task.options.retry, error, record.failures, record.losses)
+        delay = retry.next_delay(record.options.retry, error, record.failures, record.losses)
         if delay is None:
             self._end(record, None, error)
             return
@@ -325,8 +337,6 @@ class Ledger:
 
     def _end_badly(self, record: Record, error: BaseException) -> None:
         future = record.future
-        if self._joined:
-            self._joined.pop(future.id, None)
         if isinstance(error, _Cancelled):
             self._enter(record, TaskState.CANCELLED)
             self._note(events.CANCELLED, future, name=future.name)
@@ -350,11 +360,11 @@ class Ledger:
         return len(self._records)
 
 
-def _check_inputs(task: Task) -> None:
-    for file in task.inputs:
+def _check_inputs(record: Record) -> None:
+    for file in record.inputs:
         if not os.path.exists(file.absolute):
             raise MissingFileError(
-                f"{task.name} reads {file.path}, which is not there, and no task submitted before it writes it"
+                f"{record.name} reads {file.path}, which is not there, and no task submitted before it writes it"
             )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 INIT, FUNCTION, FORGET, BATCH, TASK = b"IFXBT"
@@ -41,7 +41,7 @@ class TaskHead(NamedTuple):
     sizes: tuple[int, ...] | None = None
     environment: Mapping[str, str] = {}
     directory: str | None = None
-    outputs: tuple[str, ...] = ()
+    outputs: Sequence[str] = ()
     name: str = "task"
 
 
