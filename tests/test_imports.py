@@ -88,8 +88,8 @@ def imported(path: Path) -> set[str]:
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module) if not node.level else "harmony")
-        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            todo.extend(ast.iter_child_nodes(node))
+        for_types = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        todo.extend(node.orelse if isinstance(node, ast.If) and for_types else ast.iter_child_nodes(node))
     return {name.partition(".")[0] for name in found}
 
 

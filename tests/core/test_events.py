@@ -13,6 +13,10 @@ from harmony.core.task import Options
 from harmony.events import CANCELLED, DONE, FAILED, KINDS, RETRIED, RUNNING, SUBMITTED, Bus, Event
 
 
+def broken(events: Sequence[Event]) -> None:
+    raise ZeroDivisionError("in the observer")
+
+
 def test_observers_get_what_they_asked_for() -> None:
     bus = Bus()
     assert not bus.wanted
@@ -38,10 +42,6 @@ def test_an_observer_is_not_called_for_nothing() -> None:
 def test_an_observer_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
     bus = Bus()
     seen: list[Event] = []
-
-    def broken(events: Sequence[Event]) -> None:
-        raise ZeroDivisionError("in the observer")
-
     bus.observe(broken)
     bus.observe(seen.extend)
     with caplog.at_level(logging.ERROR, "harmony"):
@@ -98,7 +98,7 @@ def test_what_happens_to_tasks_is_told_in_order() -> None:
 
 def test_an_observer_that_raises_does_not_stop_the_run(caplog: pytest.LogCaptureFixture) -> None:
     bus = Bus()
-    bus.observe(lambda events: 1 / 0)
+    bus.observe(broken)
     engine = FakeEngine()
     with opened(engine, bus=bus) as kernel:
         future = kernel.submit(call())

@@ -20,6 +20,7 @@ from html import escape
 from typing import Any, Protocol, TypeVar
 
 from harmony.core.task import TaskState
+from harmony.errors import text_of
 
 T = TypeVar("T")
 
@@ -123,8 +124,8 @@ class TaskFuture(Future[T]):
         if self.place:
             text += f" on {self.place}"
         if self.state is TaskState.FAILED:
-            error = self._exception
-            text += f": {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            first, *_ = [*text_of(self._exception or Exception()).strip().splitlines(), ""]
+            text += f": {type(self._exception).__name__}: {first}"
         return text
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ from harmony.core.ledger import DRIVER, Ledger, Record
 from harmony.core.place import Placer
 from harmony.core.report import Counts, Failure
 from harmony.core.task import Call, Command, Task, TaskState
+from harmony.core.writers import Writers
 from harmony.errors import EngineFailed, HarmonyError, WorkflowClosedError
 from harmony.events import Bus
 
@@ -59,9 +60,7 @@ class Kernel:
         self._ledger = Ledger(self._post, bus, time.time)
         self._place = Placer(self._engines)
         self._ids = itertools.count(1)
-        self._writers: dict[File, TaskFuture[Any]] = {}
-        self._writers_kept = 4096
-        self._writing = threading.Lock()
+        self._writers = Writers()
         self._timers: list[tuple[float, int, Record]] = []
         self._idle: list[threading.Event] = []
         self._in_caller = any(Capability.IN_CALLER in engine.capabilities for engine in self._engines.values())
@@ -126,25 +125,12 @@ class Kernel:
             written = set(task.outputs)
             inputs = (*task.inputs, *(file for file in files if file not in written))
             task = task._replace(inputs=tuple(dict.fromkeys(inputs)))
-            found.extend(self._file_parents(task, future))
+            found.extend(self._file_parents(task, future, found))
         return task, tuple(dict.fromkeys(found)) if len(found) > 1 else found
 
-    def _file_parents(self, task: Task, future: TaskFuture[Any]) -> list[Future[Any]]:
+    def _file_parents(self, task: Task, future: TaskFuture[Any], parents: list[Future[Any]]) -> list[Future[Any]]:
         graph.order([task])  # refuses a task that reads what it writes
-        writers = self._writers
-        with self._writing:
-            for file in task.outputs:
-                writer = writers.get(file)
-                if writer is not None and not writer.done():
-                    raise graph.two_writers(file, f"{writer.name} (task {writer.id})", task.name)
-            found: list[Future[Any]] = [writers[file] for file in task.inputs if file in writers]
-            writers.update(dict.fromkeys(task.outputs, future))
-            if len(writers) > self._writers_kept:  # forget those that ended well: their files are there
-                done = [file for file, writer in writers.items() if writer.done() and _went_well(writer)]
-                for file in done:
-                    del writers[file]
-                self._writers_kept = 4096 + 2 * len(writers)
-        return found
+        return self._writers.enter(task, future, parents)
 
     def cancel(self, future: TaskFuture[Any]) -> bool:
         """See `TaskFuture.cancel`."""
@@ -279,6 +265,8 @@ class Kernel:
             self._cancel_on_engines()
         while ledger.outbox:
             name, batch = ledger.outbox.popitem()
+            if not batch:
+                continue
             if self._in_caller and len(batch) > 1:  # the rest stays reachable for work that submits and waits
                 ledger.outbox[name] = batch[1:]
                 batch = batch[:1]
@@ -297,9 +285,10 @@ class Kernel:
     def _cancel_on_engines(self) -> None:
         cancelled, self._ledger.to_cancel = self._ledger.to_cancel, {}
         for name, ids in cancelled.items():
-            unsent, dropped = self._ledger.outbox.get(name), set(ids)
-            if unsent:
-                self._ledger.outbox[name] = [submission for submission in unsent if submission.id not in dropped]
+            dropped = set(ids)
+            for box in (name, DRIVER):
+                unsent = self._ledger.outbox.get(box, [])
+                unsent[:] = [submission for submission in unsent if submission.id not in dropped]
             try:
                 self._all[DRIVER].cancel(ids)
                 self._all[name].cancel(ids)
@@ -341,7 +330,3 @@ class Kernel:
 def _disown(kernel: Kernel | None) -> None:
     if kernel is not None:
         kernel._closed = kernel._forked = True
-
-
-def _went_well(future: TaskFuture[Any]) -> bool:
-    return not future.cancelled() and future.exception() is None

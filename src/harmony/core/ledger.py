@@ -26,7 +26,7 @@ from harmony.core.future import (
 )
 from harmony.core.tally import Tally
 from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template, Work
-from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError
+from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError, text_of
 
 
 class _Cancelled(CancelledError):
@@ -376,11 +376,11 @@ def _dependency_error(record: Record, parent: Future[Any], error: BaseException)
     root = error.__cause__ if isinstance(error, DependencyError) and error.__cause__ else error
     name = f"{parent.name} (task {parent.id})" if isinstance(parent, TaskFuture) else "a future it needs"
     if isinstance(error, DependencyError):
-        why = str(error).split(": ", 1)[-1]
+        why = text_of(error).split(": ", 1)[-1]
     elif isinstance(error, _Cancelled):
         why = f"{name} was cancelled"
     else:
-        why = f"{name} failed with {type(error).__name__}: {error}"
+        why = f"{name} failed with {type(error).__name__}: {text_of(error)}"
     failure = DependencyError(f"{record.future.name} was not run: {why}")
     failure.__cause__ = root
     return failure

@@ -34,9 +34,11 @@ def place(task: Task, engines: Mapping[str, Engine]) -> str:
 def needs(task: Task) -> frozenset[Capability]:
     """Return the capabilities that the task asks of its engine."""
     options, resources = task.options, task.options.resources
+    if isinstance(task.work, Join):
+        return frozenset()  # it runs in the driver
     asked = {
-        Capability.CALLS: isinstance(task.work, (Call, Join)),
-        Capability.COMMANDS: not isinstance(task.work, (Call, Join)),
+        Capability.CALLS: isinstance(task.work, Call),
+        Capability.COMMANDS: not isinstance(task.work, Call),
         Capability.RANKS: resources.is_parallel,
         Capability.GPUS: resources.gpus > 0,
         Capability.MEMORY: resources.memory is not None,

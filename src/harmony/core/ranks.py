@@ -126,9 +126,7 @@ class RankCall:
 
     def _obituary(self, missing: list[int], size: int) -> str:
         if not size:
-            return (
-                f"{self._name}: its ranks ended before any returned: killed, by os._exit, or MPI could not start them"
-            )
+            return f"{self._name}: its ranks ended and none returned: killed, by os._exit, or MPI could not start them"
         ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} of {size}"
         return f"{self._name}: {ranks} ended without returning: killed, by os._exit, or by the launcher after another"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harmony.core.report import Counts, Failure
 from harmony.core.task import TaskState
+from harmony.errors import text_of
 
 
 class Tally:
@@ -26,7 +27,7 @@ class Tally:
 
     def fail(self, task: str, error: BaseException) -> None:
         """A task failed by its own fault."""
-        row = self._failures.setdefault(f"{type(error).__name__}: {error}", [0, task])
+        row = self._failures.setdefault(f"{type(error).__name__}: {text_of(error)}", [0, task])
         row[0] = int(row[0]) + 1
 
     @property

@@ -30,6 +30,7 @@ from harmony.errors import (
     RemoteTraceback,
     SerializationError,
     WalltimeExceeded,
+    text_of,
 )
 
 #: The most of a captured stream that is kept; of a longer one, its end.
@@ -299,7 +300,7 @@ def dump_exception(error: BaseException) -> bytes:
     """Pickle an exception with its traceback's text, so that `load_exception` cannot fail on it."""
     text = "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    stand_in = (name, _text_of(error), text)
+    stand_in = (name, text_of(error), text)
     for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
         try:
             data = dump_value(form)
@@ -329,13 +330,6 @@ def _rebuild(form: Any) -> BaseException:
     error.args = args
     error.__dict__.update(state)
     return error
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001  a user's __str__
-        return f"<its text cannot be had: {failure!r}>"
 
 
 def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
