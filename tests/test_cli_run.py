@@ -231,7 +231,7 @@ def test_each_workflow_has_its_report_when_it_ends(write: Write) -> None:
         "    print('after', name, file=sys.stderr)\n"
     )
     got = harmony("run", "--engine", "threads", path)
-    wanted = re.findall(r"^\w+: 1 task: .*|^after.*", got.stderr, re.M)
+    wanted = re.findall(r"^\w+: 1 task: .*|^after.*", got.stderr, re.MULTILINE)
     assert wanted == ["first: 1 task: 1 failed", "after first", "second: 1 task: 1 done", "after second"]
     assert got.returncode == 1
 
@@ -243,7 +243,7 @@ def test_workflows_that_are_open_at_once(write: Write) -> None:
         "    print(outer.submit(int, 1).result() + inner.submit(int, 2).result())\n"
     )
     got = harmony("run", path)
-    assert re.findall(r"^(\w+): 1 task: 1 done$", got.stderr, re.M) == ["inner", "outer"]
+    assert re.findall(r"^(\w+): 1 task: 1 done$", got.stderr, re.MULTILINE) == ["inner", "outer"]
     assert (got.stdout, got.returncode) == ("3\n", 0)
 
 
@@ -371,7 +371,7 @@ def test_a_signal_ends_the_run_with_its_report(write: Write, number: signal.Sign
         "    while not workflow.counts.running: time.sleep(0.01)\n"
         "    print('running', flush=True)\n"
     )
-    words = [sys.executable, "-m", "harmony", "run", "--engine", "local", "--workers", "2", path]
+    words = [sys.executable, "-m", "harmony", "run", "--engine", "local", "--workers", "2", str(path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
@@ -437,7 +437,7 @@ def test_a_wrong_command_line(
     monkeypatch.chdir(tmp_path)
     got = harmony("run", *words)
     assert (got.stdout, got.returncode) == ("", 2)
-    assert re.search(rf"^Error: .*{re.escape(told)}", got.stderr, re.M), got.stderr
+    assert re.search(rf"^Error: .*{re.escape(told)}", got.stderr, re.MULTILINE), got.stderr
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,8 @@ def test_the_programs_own_mistakes_have_a_traceback(write: Write) -> None:
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
     """A WfFormat file of a few short tasks."""
-    from harmony.frontends.wfformat import generate, write as write_trace
+    from harmony.frontends.wfformat import generate
+    from harmony.frontends.wfformat import write as write_trace
 
     path = tmp_path / "montage.json"
     write_trace(generate("montage", 12, 0, 0.02, 1000), path)
@@ -483,7 +484,7 @@ def trace(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_workflow_is_replayed(trace: Path, tmp_path: Path, engine: str) -> None:
     directory = tmp_path / "files"
-    words = ["--engine", engine, "--workers", "2", "--scale", "0.5", "--size-scale", "2", "--directory", directory]
+    words = ["--engine", engine, "--workers", "2", "--scale", "0.5", "--size-scale", "2", "--directory", str(directory)]
     got = harmony("run", *words, trace)
     tasks = len(json.loads(trace.read_text())["workflow"]["specification"]["tasks"])
     assert re.match(rf".*: {tasks} tasks, \d+ edges, on 2 cores\nmakespan .* efficiency \d+%\n", got.stdout)

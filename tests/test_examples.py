@@ -19,6 +19,7 @@ import pytest
 from harmony import Workflow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+pytestmark = pytest.mark.timeout(180)  # each starts several interpreters that import SciPy and the like
 PNG = b"\x89PNG\r\n\x1a\n"
 
 Ended = subprocess.CompletedProcess[str]

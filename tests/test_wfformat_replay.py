@@ -79,7 +79,8 @@ def test_sizes_are_scaled_and_an_old_replay_is_replaced(tmp_path: Path) -> None:
     instance = generate("chain", 3, mean_file_size=1000)
     with workflow() as wf:
         assert replay(instance, wf, tmp_path, 0).ok
-        (tmp_path / "link_000000.dat").unlink()
+    (tmp_path / "link_000000.dat").unlink()
+    with workflow() as wf:
         report = replay(instance, wf, tmp_path, 0, size_scale=0.5)
     assert report.problems == ()
     for file, size in instance.sizes.items():
@@ -103,8 +104,9 @@ def test_other_content_gives_another_digest(tmp_path: Path) -> None:
     instance = generate("chain", 2, mean_file_size=100)
     with workflow() as wf:
         first = replay(instance, wf, tmp_path, 0)
-        source = tmp_path / "link_000000.dat"
-        source.write_bytes(b"?" * source.stat().st_size)
+    source = tmp_path / "link_000000.dat"
+    source.write_bytes(b"?" * source.stat().st_size)
+    with workflow() as wf:
         second = replay(instance, wf, tmp_path, 0)
     assert first.ok
     assert second.ok
@@ -140,6 +142,7 @@ def test_more_files_than_a_command_line_takes(tmp_path: Path) -> None:
 def test_all_cores_of_a_task_compute_when_asked_for(tmp_path: Path) -> None:
     with workflow() as wf:
         one = replay(pair(backed=True, runtime=0.1, cores=2), wf, tmp_path)
+    with workflow() as wf:
         both = replay(pair(backed=True, runtime=0.1, cores=2), wf, tmp_path, cores="trace")
     assert (one.work, both.work) == (0.1, 0.2)
     assert one.problems == both.problems == ()

@@ -24,8 +24,8 @@ test_accuracy = task(network.test_accuracy)
 
 def random_search(workflow: Workflow, budget: int, seed: int) -> Record:
     """Train candidates drawn anywhere, each to the end."""
-    trials = [train(candidate, LONGEST) for candidate in draw_anywhere(seed, budget // LONGEST)]
     record = Record("random search")
+    trials = [train(candidate, LONGEST) for candidate in draw_anywhere(seed, budget // LONGEST)]
     for future in workflow.as_completed(trials):
         record.add(future)
     return record

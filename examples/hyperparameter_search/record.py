@@ -11,7 +11,7 @@ from network import Candidate, Trial
 
 from harmony import TaskFuture
 
-SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget, at which the searches are compared
+SHARES = (0.1, 0.25, 0.5)  # of the budget, after which the searches are compared
 
 
 class Record:
@@ -59,11 +59,11 @@ class Record:
 def compare(records: Sequence[Record], test_accuracies: Sequence[float], budget: int) -> str:
     """Return the searches side by side: score over time, cost, and the best parameters."""
     shares = "".join(f"{share:>9.0%}" for share in SHARES)
-    lines = [f"\nleast validation loss after {shares} of {budget} epochs"]
+    lines = [f"\nleast validation loss after {shares}   of {budget} epochs, and at the end"]
     for record in records:
         losses = "".join(f"{record.best_loss_after(share * budget):9.4f}" for share in SHARES)
-        spent = f"{len(record.candidates)} candidates, {record.core_seconds:.1f} core-seconds"
-        lines.append(f"  {record.name:25} {losses}   ({spent})")
+        spent = f"{record.cost} epochs, {len(record.candidates)} candidates, {record.core_seconds:.1f} core-seconds"
+        lines.append(f"  {record.name:25} {losses}   {record.best.loss:.4f}   ({spent})")
     lines.append("\nbest parameters")
     for record, accuracy in zip(records, test_accuracies, strict=True):
         lines.append(f"  {record.name:14}  {record.best.candidate}")

@@ -60,7 +60,7 @@ class Steering:
         return self._new_candidate(), RUNGS[0], None
 
     def _new_candidate(self) -> Candidate:
-        best = next((rung for rung in reversed(self._rungs.values()) if rung), [])[:KEEP]
+        best = next((rung[:KEEP] for rung in reversed(self._rungs.values()) if len(rung) >= KEEP), [])
         if len(self._places) < FIRST or not best or self._random.random() < ANYWHERE:
             place = self._random.random(len(LOW))
         else:

@@ -9,11 +9,13 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 import harmony
 from harmony import plugins
+from harmony.core.mpi import find_launcher
 from harmony.engines.local.slots import count_cores, find_gpus, total_memory
 from harmony.errors import PluginError
 from harmony.resources import format_bytes
@@ -58,7 +60,7 @@ def text(system: Mapping[str, Any]) -> str:
         ("memory", _memory_text(system["memory"])),
         ("GPUs", _gpus_text(system["gpus"])),
         ("shared memory", _shared_memory_text(system["shared_memory"])),
-        ("MPI", system["mpi"] or "no launcher (mpiexec) on the PATH"),
+        ("MPI", _mpi_text(system["mpi"])),
         ("packages", ", ".join(f"{name} {number}" for name, number in system["packages"].items())),
         *((f"engine {name}", state) for name, state in engines.items()),
     ]
@@ -91,6 +93,13 @@ def _shared_memory_text(shared: Mapping[str, Any] | None) -> str:
     if shared is None:
         return f"no {_SHARED_MEMORY}"
     return f"{shared['path']}, {format_bytes(shared['total'])}, {format_bytes(shared['free'])} free"
+
+
+def _mpi_text(mpi: Mapping[str, str] | None) -> str:
+    if mpi is None:
+        return "no launcher (mpiexec) that works"
+    flavour = {"openmpi": "Open MPI", "mpich": "MPICH"}.get(mpi["flavour"], "MPI of another kind")
+    return f"{flavour} {mpi['version']}".rstrip() + f", {mpi['path']}"
 
 
 def _system_name() -> str:
@@ -131,8 +140,9 @@ def _shared_memory() -> dict[str, Any] | None:
     return {"path": _SHARED_MEMORY, "total": usage.total, "free": usage.free}
 
 
-def _mpi() -> str | None:
-    return None
+def _mpi() -> dict[str, str] | None:
+    launcher = find_launcher()
+    return None if launcher is None else asdict(launcher)
 
 
 def _packages() -> dict[str, str]:

@@ -47,9 +47,9 @@ class Display:
 
     def clear(self) -> None:
         """Leave the terminal to the program until another workflow is added."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
             self._terminal.release()
 
     def render(self) -> RenderableType:

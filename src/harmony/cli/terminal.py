@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO, cast
 
 #: So many characters may wait before who prints waits too.
-_LIMIT = 1 << 20
+LIMIT = 1 << 20
 
 
 class Stream:
@@ -27,13 +27,12 @@ class Stream:
         self._terminal = terminal
         self.real = real
         self.partial = ""
-        self.mid_line = False
 
     def write(self, text: str) -> int:
         """Write now, or, while the terminal holds, with the next refresh."""
         if not (isinstance(text, str) and self._terminal.keep(self, text)):
             self.real.write(text)
-            self.mid_line = not text.endswith("\n") if text else self.mid_line
+            self._terminal.mid_line = not text.endswith("\n") if text else self._terminal.mid_line
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -57,6 +56,7 @@ class Terminal:
 
     def __init__(self, asked: Callable[[], None]) -> None:
         self.file = sys.stderr
+        self.mid_line = False
         self._asked = asked
         self._pid = os.getpid()
         self._changed = threading.Condition()
@@ -90,12 +90,18 @@ class Terminal:
 
     def hold(self) -> None:
         """From now on what is printed waits for `take`."""
-        for stream in self._streams:
-            if stream.mid_line:
-                stream.write("\n")
-            stream.flush()
+        self.start_line()
         with self._changed:
             self._holds = True
+
+    def start_line(self) -> None:
+        """Begin a new line if the program is in the middle of one."""
+        for stream in self._streams:
+            stream.flush()
+        if self.mid_line:
+            self.file.write("\n")
+            self.file.flush()
+            self.mid_line = False
 
     def release(self) -> None:
         """Print what has waited, and hold no more."""
@@ -123,8 +129,8 @@ class Terminal:
                 stream.partial = rest
             else:
                 stream.partial += text
-            if self._size > _LIMIT:
-                self._changed.wait_for(lambda: self._size <= _LIMIT, timeout=1.0)
+            if self._size > LIMIT:
+                self._changed.wait_for(lambda: self._size <= LIMIT, timeout=1.0)
         return True
 
     def take(self) -> str:
@@ -138,4 +144,6 @@ class Terminal:
 
     def _ask(self, prompt: object = "", /) -> str:
         self._asked()
-        return self._input(prompt)
+        answer = self._input(prompt)
+        self.mid_line = False
+        return answer

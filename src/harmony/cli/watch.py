@@ -64,6 +64,8 @@ class Watch:
         if self.is_fork:
             return
         with self._changing:
+            if self._due and self._terminal is not None:
+                self._terminal.start_line()
             while self._due:
                 report = self._due.pop(0)
                 if not self._quiet:

@@ -256,7 +256,7 @@ class Kernel:
             self._ledger.try_again(heapq.heappop(self._timers)[2])
 
     def _seconds_to_timer(self) -> float | None:
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), 3600.0) if self._timers else None
 
     def _hand_out(self) -> None:
         self._tell()

@@ -30,7 +30,7 @@ from harmony.core.work import (
     cannot_pickle,
     dump_exception,
     dump_function,
-    dump_value,
+    dump_parts,
     load_exception,
     load_function,
     read_captured,
@@ -126,7 +126,10 @@ class RankCall:
 
     def _obituary(self, missing: list[int], size: int) -> str:
         if not size:
-            return f"{self._name}: its ranks ended and none returned: killed, by os._exit, or MPI could not start them"
+            return (
+                f"{self._name}: its ranks ended and none returned: killed, by os._exit, or MPI could not start, as when "
+                "mpi4py uses another MPI than the launcher"
+            )
         ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} of {size}"
         return f"{self._name}: {ranks} ended without returning: killed, by os._exit, or by the launcher after another"
 
@@ -202,16 +205,7 @@ def _appearing(path: str) -> Iterator[IO[bytes]]:
 
 def _write(path: str, value: Any) -> None:
     """Pickle to a file: the number of parts, their sizes, the pickle, and the buffers it refers to, not copied."""
-    buffers: list[memoryview] = []
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            buffers.append(buffer.raw())
-        except BufferError:
-            return True  # not contiguous
-        return False
-
-    payload = dump_value(value, keep_inside)
+    payload, buffers = dump_parts(value, 0)
     parts = [memoryview(payload), *buffers]
     with _appearing(path) as stream:
         stream.write(b"".join(_COUNT.pack(number) for number in (len(parts), *(part.nbytes for part in parts))))

@@ -252,7 +252,8 @@ def dump_function(fn: Callable[..., Any]) -> bytes:
         except (ImportError, AttributeError):
             pass
     try:
-        return _dump_by_value(fn, None)
+        data: bytes = cloudpickle.dumps(fn, 5)
+        return data
     except Exception as error:
         raise cannot_pickle(f"function {qualname or fn!r}", error) from error
 
@@ -268,24 +269,37 @@ def load_function(data: bytes) -> Callable[..., Any]:
     return fn
 
 
-def dump_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
-    """Pickle a value, large buffers out of band through `buffers`.
+def dump_value(value: Any) -> bytes:
+    """Pickle a value in one piece; see `dump_parts`."""
+    return dump_parts(value, None)[0]
+
+
+def dump_parts(value: Any, large: int | None) -> tuple[bytes, list[memoryview]]:
+    """Pickle a value; its contiguous buffers of at least `large` bytes come apart, in order and not copied.
 
     Plain pickle first, which is fast; cloudpickle for what it cannot do, and for anything that names
     ``__main__``, which another process does not have.
     """
+    buffers: list[memoryview] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:
+            return True  # not contiguous
+        if large is None or raw.nbytes < large:
+            return True
+        buffers.append(raw)
+        return False
+
     try:
-        data = pickle.dumps(value, 5, buffer_callback=buffers)
+        data = pickle.dumps(value, 5, buffer_callback=keep_inside)
+        if b"__main__" not in data and not _by_value():
+            return data, buffers
     except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
-        return _dump_by_value(value, buffers)
-    if b"__main__" in data or _by_value():
-        return _dump_by_value(value, buffers)
-    return data
-
-
-def _dump_by_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffers)
-    return data
+        pass
+    buffers.clear()
+    return cloudpickle.dumps(value, 5, buffer_callback=keep_inside), buffers
 
 
 def cannot_pickle(what: str, error: BaseException) -> SerializationError:

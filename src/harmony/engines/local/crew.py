@@ -34,7 +34,7 @@ _NOTICEABLE = 0.001
 
 
 class Crew:
-    """See the module. `updates` collects the news; `watch` is told of each new worker."""
+    """See the module. `updates` collects the news; `watch` and `retire` begin and end the engine's interest in one."""
 
     def __init__(
         self,
@@ -42,13 +42,15 @@ class Crew:
         environment: Callable[[], Mapping[str, str]],
         initializer: tuple[Callable[..., Any], Sequence[Any]] | None,
         watch: Callable[[WorkerHandle], None],
+        retire: Callable[[WorkerHandle], None],
         updates: list[Update],
     ) -> None:
         self._limit = limit
         self._environment = environment
         self._initializer = _pickled(initializer)
         self._watch = watch
-        self._updates = updates
+        self._retire = retire
+        self.updates = updates
         self._functions = FunctionTable()
         self._made = 0
         self._stillborn = 0
@@ -78,7 +80,7 @@ class Crew:
             worker = max(wanted, key=lambda w: (w.is_ready, w.gpus is None, w.news))
         else:
             if self.present >= self._limit and idle:
-                idle[0].retire()
+                self._retire(idle[0])
             worker = self._start()
         worker.grant = grant
         if grant.gpus:
@@ -97,7 +99,7 @@ class Crew:
     def give_plain(self, worker: WorkerHandle, queue: deque[Submission]) -> None:
         """Send plain calls ahead, up to the worker's depth and its share of the queue."""
         share = -(-len(queue) // max(1, min(self._limit, len(queue))))
-        count = min(worker.depth - len(worker.inflight), share, len(queue))
+        count = min(worker.depth - len(worker.inflight), share, len(queue), worker.room)
         starts = not worker.inflight
         calls: list[tuple[int, int, Any, Any]] = []
         for _ in range(count):
@@ -112,7 +114,7 @@ class Crew:
                 _say_calls(worker, calls)
                 self._say_task(worker, submission, call, function, {})
             except TaskError as error:
-                self._updates.append(Update(submission.id, _FAILED, error=error))
+                self.updates.append(Update(submission.id, _FAILED, error=error))
         _say_calls(worker, calls)
         if starts and worker.inflight:
             worker.news = time.monotonic()
@@ -127,10 +129,10 @@ class Crew:
             function = self._announce(worker, call)
             self._say_task(worker, submission, call, function, environment)
         except TaskError as error:
-            self._updates.append(Update(submission.id, _FAILED, error=error))
+            self.updates.append(Update(submission.id, _FAILED, error=error))
             return
         worker.news = time.monotonic()
-        self._updates.append(Update(submission.id, _RUNNING, place=worker.name))
+        self.updates.append(Update(submission.id, _RUNNING, place=worker.name))
 
     def _announce(self, worker: WorkerHandle, call: Call) -> int:
         function = self._functions.get(call.fn)
@@ -173,7 +175,7 @@ class Crew:
     def _note_running(self, worker: WorkerHandle) -> None:
         if worker.inflight and (worker.pace is None or worker.pace > _NOTICEABLE):
             first = next(iter(worker.inflight.values()))
-            self._updates.append(Update(first.id, _RUNNING, place=worker.name))
+            self.updates.append(Update(first.id, _RUNNING, place=worker.name))
 
     # -- what they answer ----------------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ class Crew:
                 continue
             seconds += spent
             count += 1
-            self._updates.append(self._update(worker, submission, kind, spent, payload, prints))
+            self.updates.append(self._update(worker, submission, kind, spent, payload, prints))
         if count:
             worker.keep_pace(seconds, count)
             if worker.is_plain:
@@ -244,7 +246,7 @@ class Crew:
         unstarted = [submission for number, submission in worker.inflight.items() if number > current]
         for number, submission in worker.inflight.items():
             if number <= current:
-                self._updates.append(self._epitaph(worker, submission, how))
+                self.updates.append(self._epitaph(worker, submission, how))
         if not worker.is_ready and worker.verdict is None and not worker.is_retired:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:

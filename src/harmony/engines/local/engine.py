@@ -9,34 +9,27 @@ thread `harmony-local` sleeps until a worker answers, a process ends or a timer 
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
-import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from typing import Any
 
 from harmony.core.engine import Capability, Capacity, Report, Submission, Update
-from harmony.core.task import TaskState
-from harmony.core.work import GRACE, walltime_exceeded
 from harmony.engines.local.crew import Crew
 from harmony.engines.local.exits import Exits
+from harmony.engines.local.foreman import Foreman
 from harmony.engines.local.guard import Guard
 from harmony.engines.local.handle import WorkerHandle
 from harmony.engines.local.programs import Program
-from harmony.engines.local.ready import ReadyQueue
-from harmony.engines.local.slots import Shape, Slots, count_cores, find_gpus, total_memory
+from harmony.engines.local.slots import Slots, count_cores, find_gpus, total_memory
 from harmony.engines.local.timers import Timers
 from harmony.errors import ConfigError, EngineFailed
 from harmony.resources import parse_memory
 
-#: A worker that has been silent for so long while another is free gives back what was sent ahead to it.
-_SILENCE = 0.005
-#: At the close, seconds between the polite signal and the sure one.
-_CLOSING_GRACE = 1.0
+_log = logging.getLogger("harmony")
 
 
 class LocalEngine:
@@ -71,14 +64,11 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._exits = Exits(self._selector, self._wake_up)
-        self._ready = ReadyQueue()
-        self._updates: list[Update] = []
-        self._programs: set[Program] = set()
-        self._crew: Crew | None = None
         self._timers = Timers()
-        self._balancing = False
-        self._closing = self._wound = False
+        self._updates: list[Update] = []
+        self._foreman: Foreman | None = None
         self._report: Report | None = None
+        self._closing = False
         self._wake = (-1, -1)
         self._thread: threading.Thread | None = None
 
@@ -92,7 +82,15 @@ class LocalEngine:
     def start(self, report: Report) -> None:
         """See `Engine`. Workers start when the first function comes."""
         self._report = report
-        self._crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._updates)
+        crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._retire, self._updates)
+        self._foreman = Foreman(
+            self._slots,
+            crew,
+            self._environment,
+            after=self._after,
+            watch=self._watch_program,
+            retire=self._retire,
+        )
         self._guard.start()
         self._wake = os.pipe()
         os.set_blocking(self._wake[0], False)
@@ -103,27 +101,11 @@ class LocalEngine:
 
     def submit(self, batch: Sequence[Submission]) -> None:
         """See `Engine`."""
-        with self._lock:
-            self._ready.extend(batch)
-            self._dispatch()
-            updates = self._take_updates()
-        self._tell(updates)
+        self._do(lambda foreman: foreman.submit(batch))
 
     def cancel(self, ids: Sequence[int]) -> None:
         """See `Engine`."""
-        unwanted = set(ids)
-        with self._lock:
-            for submission in self._ready.remove(unwanted):
-                self._updates.append(Update(submission.id, TaskState.CANCELLED))
-            for worker in self._crew.workers if self._crew else ():
-                if any(submission.id in unwanted for submission in worker.inflight.values()):
-                    self._cancel_on(worker, unwanted)
-            for program in self._programs:
-                if program.submission.id in unwanted:
-                    self._end_program(program, CancelledError())
-            self._dispatch()
-            updates = self._take_updates()
-        self._tell(updates)
+        self._do(lambda foreman: foreman.cancel(set(ids)))
 
     def close(self) -> None:
         """See `Engine`. What runs gets SIGTERM, and a second later SIGKILL."""
@@ -140,7 +122,91 @@ class LocalEngine:
             os.close(descriptor)
         self._guard.dismiss()
 
+    def _do(self, act: Callable[[Foreman], None]) -> None:
+        with self._lock:
+            if self._foreman is None or self._closing:
+                return
+            act(self._foreman)
+            updates = self._flush(self._foreman)
+        self._tell(updates)
+
     # -- harmony-local -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        assert self._foreman is not None
+        try:
+            self._serve(self._foreman)
+        except Exception as error:  # noqa: BLE001  a fault of ours: all that waits must end
+            _log.exception("a fault inside the local engine; it cannot go on")
+            with self._lock:
+                self._foreman.give_up(EngineFailed(f"a fault inside the local engine, please report it: {error!r}"))
+                updates, self._updates[:] = self._updates[:], []
+            self._tell(updates)
+
+    def _serve(self, foreman: Foreman) -> None:
+        while True:
+            happened = self._selector.select(self._timers.seconds())
+            with self._lock:
+                for key, events in happened:
+                    key.data(events)
+                self._timers.run()
+                if self._closing:
+                    self._updates.clear()
+                    if foreman.wind_up():
+                        return
+                    continue
+                foreman.dispatch()
+                updates = self._flush(foreman)
+            self._tell(updates)
+
+    def _flush(self, foreman: Foreman) -> list[Update]:
+        for worker in foreman.workers:
+            if not worker.is_retired:
+                self._send(worker)
+        if not self._updates:
+            return []
+        updates = self._updates[:]
+        self._updates.clear()
+        return updates
+
+    def _send(self, worker: WorkerHandle) -> None:
+        sent = worker.flush()
+        wanted = selectors.EVENT_READ if sent else selectors.EVENT_READ | selectors.EVENT_WRITE
+        if wanted != worker.watched:
+            worker.watched = wanted
+            self._selector.modify(worker.frames, wanted, self._selector.get_key(worker.frames).data)
+
+    def _tell(self, updates: list[Update]) -> None:
+        report = self._report
+        if updates and report is not None:
+            report(updates)
+
+    def _on_wake(self, events: int) -> None:
+        try:
+            os.read(self._wake[0], 4096)
+        except BlockingIOError:
+            pass
+        self._exits.collect()
+
+    def _on_worker(self, worker: WorkerHandle, events: int) -> None:
+        if self._foreman is not None and not worker.is_retired and events & selectors.EVENT_READ:
+            self._foreman.heard(worker)
+
+    def _on_death(self, worker: WorkerHandle) -> None:
+        assert self._foreman is not None
+        if not worker.is_retired:
+            while self._foreman.heard(worker):
+                pass
+            self._selector.unregister(worker.frames)
+        self._foreman.died(worker)
+
+    def _wake_up(self) -> None:
+        try:
+            os.write(self._wake[1], b"!")
+        except BlockingIOError:
+            pass  # it is awake, or will be
+
+    # -- what the foreman asks for: under the lock ------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
         environment = self._guard.environment()
@@ -151,247 +217,16 @@ class LocalEngine:
         self._selector.register(worker.frames, selectors.EVENT_READ, lambda events: self._on_worker(worker, events))
         self._exits.watch(worker.pid, lambda: self._on_death(worker))
 
-    def _run(self) -> None:
-        while True:
-            happened = self._selector.select(self._timers.seconds())
-            with self._lock:
-                for key, events in happened:
-                    key.data(events)
-                self._timers.run()
-                if self._closing:
-                    if self._wind_up():
-                        return
-                    continue
-                self._dispatch()
-                updates = self._take_updates()
-            self._tell(updates)
-
-    def _on_wake(self, events: int) -> None:
-        try:
-            os.read(self._wake[0], 4096)
-        except BlockingIOError:
-            pass
-        self._exits.collect()
-
-    def _wake_up(self) -> None:
-        try:
-            os.write(self._wake[1], b"!")
-        except BlockingIOError:
-            pass  # it is awake, or will be
-
-    def _on_worker(self, worker: WorkerHandle, events: int) -> None:
-        assert self._crew is not None
-        if worker.is_retired or worker.frames.fileno() < 0:
-            return
-        if events & selectors.EVENT_READ:
-            self._ready.put_back(self._crew.hear(worker))
-            self._free_if_done(worker)
-        if events & selectors.EVENT_WRITE:
-            self._flush(worker)
-
-    def _on_death(self, worker: WorkerHandle) -> None:
-        assert self._crew is not None
-        if not worker.is_retired:
-            while (before := len(worker.inflight)) and self._hear_last_words(worker) and before:
-                pass
-            self._selector.unregister(worker.frames)
-        self._ready.put_back(self._crew.bury(worker))
-        worker.inflight.clear()
-        self._free_if_done(worker)
-
-    def _hear_last_words(self, worker: WorkerHandle) -> bool:
-        assert self._crew is not None
-        before = len(worker.inflight)
-        self._ready.put_back(self._crew.hear(worker))
-        return len(worker.inflight) < before
-
-    def _free_if_done(self, worker: WorkerHandle) -> None:
-        if worker.grant is not None and not worker.inflight:
-            self._slots.give_back(worker.grant)
-            worker.grant = None
-            worker.is_plain = False
-
-    def _on_program_end(self, program: Program) -> None:
-        self._programs.discard(program)
-        update = program.ended()
-        if isinstance(program.verdict, CancelledError):
-            update = Update(update.id, TaskState.CANCELLED, place=update.place)
-        self._updates.append(update)
-        self._slots.give_back(program.grant)
-
-    # -- who starts next: under the lock ---------------------------------------------------------------
-
-    def _dispatch(self) -> None:
-        crew = self._crew
-        if crew is None or self._closing:
-            return
-        if crew.failure is not None:
-            self._fail_calls(crew.failure)
-        for worker in crew.workers:
-            if worker.is_plain and worker.grant is not None and not self._ready.is_impatient:
-                self._top_up(crew, worker)
-        while (shape := self._ready.choose(self._can_start)) is not None:
-            self._start_next(crew, shape)
-        for worker in crew.workers:
-            if not worker.is_retired:
-                self._flush(worker)
-        self._balance(crew)
-
-    def _top_up(self, crew: Crew, worker: WorkerHandle) -> None:
-        queue = self._ready.plain
-        if queue and len(worker.inflight) * 2 <= worker.depth and worker.verdict is None:
-            self._ready.pass_others(queue[0])
-            crew.give_plain(worker, queue)
-            self._free_if_done(worker)
-
-    def _can_start(self, shape: Shape) -> bool:
-        assert self._crew is not None
-        return self._slots.fits(shape) and (not shape.is_call or self._crew.has_room())
-
-    def _start_next(self, crew: Crew, shape: Shape) -> None:
-        queue = self._ready.queue(shape)
-        if shape.is_plain:
-            worker = crew.hire(self._slots.take(shape))
-            worker.is_plain = True
-            crew.give_plain(worker, queue)
-            self._free_if_done(worker)
-        elif shape.is_call:
-            submission = queue.popleft()
-            worker = crew.hire(self._slots.take(shape, prefer=crew.idle_gpus()))
-            crew.give_one(worker, submission)
-            self._free_if_done(worker)
-            if submission.options.walltime is not None and worker.inflight:
-                self._limit(worker, submission)
-        else:
-            self._start_program(queue.popleft(), shape)
-
-    def _start_program(self, submission: Submission, shape: Shape) -> None:
-        grant = self._slots.take(shape)
-        try:
-            program = Program(submission, grant, self._environment())
-        except Exception as error:  # noqa: BLE001  whatever stops it from starting is the task's error
-            self._slots.give_back(grant)
-            self._updates.append(Update(submission.id, TaskState.FAILED, error=error, place="local"))
-            return
-        self._programs.add(program)
-        self._exits.watch(program.pid, lambda: self._on_program_end(program))
-        self._updates.append(Update(submission.id, TaskState.RUNNING, place="local"))
-        if submission.options.walltime is not None:
-            self._after(
-                submission.options.walltime,
-                lambda: self._end_program(program, program.overtime()),
-            )
-
-    def _flush(self, worker: WorkerHandle) -> None:
-        sent = worker.flush()
-        wanted = selectors.EVENT_READ if sent else selectors.EVENT_READ | selectors.EVENT_WRITE
-        if wanted != worker.watched:
-            worker.watched = wanted
-            self._selector.modify(worker.frames, wanted, self._selector.get_key(worker.frames).data)
-
-    def _fail_calls(self, failure: EngineFailed) -> None:
-        for submission in self._ready.remove_calls():
-            self._updates.append(Update(submission.id, TaskState.FAILED, error=failure))
-
-    def _balance(self, crew: Crew) -> None:
-        """Take back what was sent ahead when a worker is free for it, or a task that needs more must have room."""
-        ahead = [worker for worker in crew.workers if worker.is_plain and len(worker.inflight) > 1]
-        if not ahead:
-            return
-        if self._ready.is_impatient:
-            for worker in ahead:
-                self._ready.put_back(worker.take_back())
-        elif not self._balancing and self._slots.free_cores and crew.has_room() and not self._ready:
-            self._balancing = True
-            self._after(_SILENCE, self._rebalance)
-
-    def _rebalance(self) -> None:
-        self._balancing = False
-        late = time.monotonic() - _SILENCE
-        for worker in self._crew.workers if self._crew else ():
-            if worker.is_plain and len(worker.inflight) > 1 and worker.news <= late:
-                self._ready.put_back(worker.take_back())
-
-    # -- ends: under the lock ----------------------------------------------------------------------------
-
-    def _cancel_on(self, worker: WorkerHandle, unwanted: set[int]) -> None:
-        first = next(iter(worker.inflight.values()))
-        kept = []
-        for submission in worker.take_back():
-            if submission.id in unwanted:
-                self._updates.append(Update(submission.id, TaskState.CANCELLED))
-            else:
-                kept.append(submission)
-        self._ready.put_back(kept)
-        if first.id in unwanted:
-            self._end_worker(worker, CancelledError())
-
-    def _limit(self, worker: WorkerHandle, submission: Submission) -> None:
-        walltime = submission.options.walltime or 0
-
-        def expire() -> None:
-            if submission in worker.inflight.values():
-                self._end_worker(worker, walltime_exceeded(submission.name, walltime))
-
-        self._after(walltime, expire)
-
-    def _end_worker(self, worker: WorkerHandle, verdict: BaseException) -> None:
-        if worker.verdict is None:
-            worker.verdict = verdict
-            worker.kill(signal.SIGTERM)
-            self._after(GRACE, lambda: self._kill_worker(worker))
-
-    def _kill_worker(self, worker: WorkerHandle) -> None:
-        if self._crew is not None and worker in self._crew.workers:
-            worker.kill()
-
-    def _end_program(self, program: Program, verdict: BaseException) -> None:
-        if program in self._programs:
-            program.end(signal.SIGTERM, verdict)
-            self._after(GRACE, lambda: self._kill_program(program))
-
-    def _kill_program(self, program: Program) -> None:
-        if program in self._programs:
-            program.end(signal.SIGKILL)
-
-    def _wind_up(self) -> bool:
-        """Work towards the end; True when no process is left."""
-        self._ready.clear()
-        self._updates.clear()
-        workers = list(self._crew.workers) if self._crew else []
-        if self._closing and not self._wound:
-            self._wound = True
-            for worker in workers:
-                if worker.inflight:
-                    worker.kill(signal.SIGTERM)
-                elif not worker.is_retired:
-                    self._retire(worker)
-            for program in self._programs:
-                program.end(signal.SIGTERM, CancelledError())
-            self._after(_CLOSING_GRACE, self._kill_all)
-        return not workers and not self._programs
+    def _watch_program(self, program: Program) -> None:
+        assert self._foreman is not None
+        foreman = self._foreman
+        self._exits.watch(program.pid, lambda: foreman.ended(program))
 
     def _retire(self, worker: WorkerHandle) -> None:
         self._selector.unregister(worker.frames)
         worker.retire()
 
-    def _kill_all(self) -> None:
-        for worker in self._crew.workers if self._crew else ():
-            worker.kill()
-        for program in self._programs:
-            program.end(signal.SIGKILL)
-
     def _after(self, seconds: float, act: Callable[[], object]) -> None:
         self._timers.add(seconds, act)
         if threading.current_thread() is not self._thread:
             self._wake_up()
-
-    def _take_updates(self) -> list[Update]:
-        updates = self._updates[:]
-        self._updates.clear()
-        return updates
-
-    def _tell(self, updates: list[Update]) -> None:
-        report = self._report
-        if updates and report is not None:
-            report(updates)

@@ -15,12 +15,12 @@ class Exits:
     `watch` and `collect` are used under the engine's lock; what is called back runs in the engine's thread.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, wake_up: Callable[[], None]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, wake_up: Callable[[], object]) -> None:
         self._selector = selector
         self._wake_up = wake_up
-        self._ended: deque[Callable[[], None]] = deque()
+        self._ended: deque[Callable[[], object]] = deque()
 
-    def watch(self, pid: int, ended: Callable[[], None]) -> None:
+    def watch(self, pid: int, ended: Callable[[], object]) -> None:
         """Call `ended` once when the process, which must be a child not yet waited for, has ended."""
         if hasattr(os, "pidfd_open"):
             try:
@@ -37,12 +37,12 @@ class Exits:
         while self._ended:
             self._ended.popleft()()
 
-    def _on_end(self, descriptor: int, ended: Callable[[], None]) -> None:
+    def _on_end(self, descriptor: int, ended: Callable[[], object]) -> None:
         self._selector.unregister(descriptor)
         os.close(descriptor)
         ended()
 
-    def _wait(self, pid: int, ended: Callable[[], None]) -> None:
+    def _wait(self, pid: int, ended: Callable[[], object]) -> None:
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:

@@ -90,6 +90,7 @@ class Guard:
     def dismiss(self) -> None:
         """Let it sweep, and wait for its end."""
         if self._process is not None:
+            os.write(self._lifeline, b"!")  # closing it says nothing while a fork of this process holds it
             os.close(self._lifeline)
             self._process.wait()
             self._process = None

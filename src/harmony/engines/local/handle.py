@@ -22,6 +22,8 @@ from harmony.engines.local.slots import Grant
 #: A worker is sent work for so many seconds ahead, by its recent pace.
 AHEAD = 0.02
 MOST_AHEAD = 1024
+#: A worker that has said nothing for so many seconds is not sent anything ahead, and gives back what it was.
+SILENCE = 0.005
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(harmony.__file__)))
 _PROGRAM = (
     "import sys; sys.path[:] = [p for p in sys.path if p] + [{root!r}]; "
@@ -84,6 +86,11 @@ class WorkerHandle:
             return 1
         return max(1, min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6))))
 
+    @property
+    def room(self) -> int:
+        """How many more it may be sent before the marks on its board would be used twice."""
+        return shared.MARKS - (self._next - self.board.current)
+
     def number(self, submission: Submission) -> int:
         """Give a task that is about to be sent the number by which the worker knows it."""
         number = self._next
@@ -94,7 +101,17 @@ class WorkerHandle:
 
     def take_back(self) -> list[Submission]:
         """Take back the tasks that it has not started, in their order."""
-        return [self.inflight.pop(number) for number in self.board.take_back(list(self.inflight)[1:])]
+        return [self.inflight.pop(number) for number in self.board.take_back(list(self.inflight))]
+
+    @property
+    def running(self) -> Submission | None:
+        """The task that it has started last, unless that one's end is known."""
+        return self.inflight.get(self.board.current)
+
+    @property
+    def is_silent(self) -> bool:
+        """True when it has had work, and nothing to say, for longer than `SILENCE`."""
+        return bool(self.inflight) and self.news < time.monotonic() - SILENCE
 
     def keep_pace(self, seconds: float, count: int) -> None:
         """Note that `count` tasks took `seconds` in all."""
@@ -150,6 +167,10 @@ class WorkerHandle:
     def retire(self) -> None:
         """Let it end by itself once it has nothing to do."""
         self.is_retired = True
+        try:
+            self.frames.shutdown(socket.SHUT_RDWR)  # a fork of the driver may hold the other descriptor of it
+        except OSError:
+            pass  # it is gone already
         self.frames.close()
 
     def kill(self, number: int = signal.SIGKILL) -> None:

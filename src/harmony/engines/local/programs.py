@@ -114,6 +114,11 @@ class Program:
         """The verdict for a program that has run longer than its walltime."""
         return walltime_exceeded(self.submission.name, self.submission.options.walltime or 0)
 
+    def reap(self) -> None:
+        """Collect the process, which has been killed, and whatever it held."""
+        self._status()
+        self._close()
+
     def ended(self) -> Update:
         """Collect the process, which has ended, and return what became of the task."""
         seconds = time.monotonic() - self.began

@@ -100,9 +100,9 @@ class ReadyQueue:
         """Take all functions out, and return them."""
         return self._take(lambda shape, submission: shape.is_call)
 
-    def clear(self) -> None:
-        """Take everything out."""
-        self._queues.clear()
+    def clear(self) -> list[Submission]:
+        """Take everything out, and return it."""
+        return self._take(lambda shape, submission: True)
 
     def _take(self, unwanted: Callable[[Shape, Submission], bool]) -> list[Submission]:
         removed: list[Submission] = []

@@ -21,12 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harmony.core.work import dump_value
+from harmony.core.work import dump_parts
 
 #: Buffers of at least so many bytes travel in shared memory; smaller ones go faster through the socket.
 LARGE = 128 * 1024
 _ALIGN = 64
-_MARKS = 8192
+MARKS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,7 @@ class Encoded:
 
 def encode(value: Any) -> Encoded:
     """Pickle a value with its large contiguous buffers out of band, not copied."""
-    buffers: list[memoryview] = []
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:
-            return True  # not contiguous
-        if raw.nbytes < LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    return Encoded(dump_value(value, keep_inside), buffers)
+    return Encoded(*dump_parts(value, LARGE))
 
 
 def write_segment(encoded: Encoded) -> tuple[int, tuple[int, ...]]:
@@ -125,9 +113,9 @@ class Board:
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
             descriptor = nameless_memory()
-            os.ftruncate(descriptor, 8 + _MARKS)
+            os.ftruncate(descriptor, 8 + MARKS)
         self.descriptor = descriptor
-        self._memory = memoryview(mmap.mmap(descriptor, 8 + _MARKS))
+        self._memory = memoryview(mmap.mmap(descriptor, 8 + MARKS))
         self._current = self._memory[:8].cast("Q")
         self._marks = self._memory[8:]
         self._barrier = threading.Lock()
@@ -142,16 +130,16 @@ class Board:
         self._current[0] = number
         with self._barrier:
             pass
-        return not self._marks[number % _MARKS]
+        return not self._marks[number % MARKS]
 
     def clear(self, number: int) -> None:
         """Driver: no mark for a task that is about to be sent."""
-        self._marks[number % _MARKS] = 0
+        self._marks[number % MARKS] = 0
 
     def take_back(self, numbers: Sequence[int]) -> list[int]:
         """Driver: take tasks back; return those that the worker is sure not to run."""
         for number in numbers:
-            self._marks[number % _MARKS] = 1
+            self._marks[number % MARKS] = 1
         with self._barrier:
             pass
         current = self._current[0]

@@ -20,8 +20,8 @@ class Timers:
         heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._count), act))
 
     def seconds(self) -> float | None:
-        """Seconds until the next is due, at least 0; None when there is none."""
-        return max(0.0, self._heap[0][0] - time.monotonic()) if self._heap else None
+        """Seconds until the next is due, from 0 to an hour, which any selector can wait; None when there is none."""
+        return min(max(0.0, self._heap[0][0] - time.monotonic()), 3600.0) if self._heap else None
 
     def run(self) -> None:
         """Do what is due."""

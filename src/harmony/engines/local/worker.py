@@ -51,8 +51,8 @@ class Worker:
                 self._functions[number] = _Unloaded(bytes(body[4:]))
             elif kind == wire.FORGET:
                 self._functions.pop(wire.NUMBER.unpack(body)[0], None)
-            else:
-                self._set_up(wire.Setup(*pickle.loads(body)))  # noqa: S301  from our own driver
+            elif not self._set_up(wire.Setup(*pickle.loads(body))):  # noqa: S301  from our own driver
+                return
 
     def _read(self) -> Iterator[tuple[int, memoryview]]:
         head = wire.TO_WORKER.size
@@ -68,7 +68,7 @@ class Worker:
                 at += head + length
             held = held[at:]
 
-    def _set_up(self, setup: wire.Setup) -> None:
+    def _set_up(self, setup: wire.Setup) -> bool:
         sys.path[:] = setup.path
         sys.stdout = self._prints
         kind, payload = wire.READY, b""
@@ -76,9 +76,10 @@ class Worker:
             try:
                 initializer, args = pickle.loads(setup.initializer)  # noqa: S301  from our own driver
                 load_function(initializer)(*pickle.loads(args))  # noqa: S301
-            except Exception as error:  # noqa: BLE001  the user's own code
+            except BaseException as error:  # noqa: BLE001  the user's own code
                 kind, payload = wire.BROKEN, dump_exception(error)
         self._send(wire.answer(kind, 0, 0.0, payload, self._prints.take()))
+        return kind == wire.READY
 
     def _task(self, head: wire.TaskHead, payload: memoryview) -> None:
         segment = shared.receive_descriptor(self._descriptors) if head.sizes is not None else None

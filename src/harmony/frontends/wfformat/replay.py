@@ -129,7 +129,7 @@ def replay(
     writes its output files, their sizes multiplied by `size_scale`. ``commands="own"`` runs the trace's own
     commands in `directory` instead, where it has any. A task takes one core, or, with ``cores="trace"``, as many
     as the trace gives it, all computing. The files that no task writes are made first; those in `directory`
-    that an earlier replay wrote are removed, and no others.
+    that an earlier replay wrote are removed, and no others; a second replay there takes a workflow of its own.
 
     Raises `ConfigError`, before anything runs, for what cannot be replayed. A task that fails raises nothing:
     it is among the report's `problems`.
