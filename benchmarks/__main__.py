@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,17 +50,27 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(plan: Plan, runner: Runner) -> list[Record]:
+    """All of the plan, or what there is when the run is interrupted."""
     records: list[Record] = []
+    try:
+        for record in _records(plan, runner):
+            records.append(record)
+    except KeyboardInterrupt:
+        _progress("")
+        print("interrupted: what follows is incomplete")
+    return records
+
+
+def _records(plan: Plan, runner: Runner) -> Iterator[Record]:
     for round in range(plan.rounds):
         begin = f"round {round + 1} of {plan.rounds}:"
         for name, system in plan.programs(round):
             _progress(f"{begin} {system} {name}")
-            records.append(runner.program(name, system, round))
+            yield runner.program(name, system, round)
         for system, takes in plan.sessions(round):
             _progress(f"{begin} {system} {', '.join(f'{name} {count:,}' for name, count in takes)}")
-            records += runner.session(system, takes, round)
+            yield from runner.session(system, takes, round)
     _progress("")
-    return records
 
 
 def _progress(text: str) -> None:
@@ -84,6 +95,7 @@ def main() -> None:
     options = _options()
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     adopt_orphans()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     distributions = [made.distribution for made in map(make, options.systems) if made.distribution]
     facts = machine.facts([*dict.fromkeys([*distributions, "numpy"])])
     plan = Plan(options.systems, options.measures, options.rounds, options.quick, options.most)

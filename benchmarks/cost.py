@@ -61,14 +61,16 @@ def clean_up(process: subprocess.Popen[bytes] | None = None) -> None:
     if process is not None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(5)
-    for below in descendants(os.getpid()):
-        with suppress(ProcessLookupError):
-            os.kill(below.pid, signal.SIGKILL)
-    if process is not None:
-        process.wait()
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+    while left := descendants(os.getpid()):
+        for below in left:
+            with suppress(ProcessLookupError):
+                os.kill(below.pid, signal.SIGKILL)
+        if process is not None:
+            process.wait()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.005)
 
 
 def adopt_orphans() -> None:

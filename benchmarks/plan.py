@@ -16,8 +16,9 @@ Take = tuple[str, int]
 class Plan:
     """Systems and measures, in the order of the tables.
 
-    `most` bounds the number of tasks. A quick run gives slow systems one round only, and takes all measures of a
-    system in one process; a full run starts a process for each, so that neighbours in time are the same measure.
+    `most` bounds the number of tasks. A quick run gives slow systems and long measures one round only, and takes
+    most measures of a system in one process; a full run starts a process for each, so that neighbours in time are
+    the same measure.
     """
 
     systems: Sequence[str]
@@ -45,10 +46,10 @@ class Plan:
                 if together:
                     yield system, together
         for name in self.measures:
+            if self.quick and (round > 0 or name not in MEASURES or not MEASURES[name].alone):
+                continue
             for system, wanted in takes.items():
-                for take in wanted:
-                    if take[0] == name and (MEASURES[name].alone or not self.quick):
-                        yield system, [take]
+                yield from ((system, [take]) for take in wanted if take[0] == name)
 
     def _takes(self, system: str) -> list[Take]:
         able = make(system).measures

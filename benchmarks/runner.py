@@ -88,6 +88,7 @@ class Runner:
                         records.append(Record(name, system, count, round, **report))
             except TimeoutError as error:
                 trouble = str(error)
+                process.kill()
             finally:
                 os.close(reports)
                 clean_up(process)
@@ -95,6 +96,8 @@ class Runner:
                 trouble = trouble or _last_line(log) or f"exit code {process.returncode}"
                 lost = takes[len(records) :] if not opened else takes[len(records) : len(records) + 1]
                 records += [Record(name, system, count, round, error=trouble) for name, count in lost]
+            elif trouble:
+                records[-1].error = f"closing it: {trouble}"
         return records
 
     def _start(

@@ -28,7 +28,7 @@ Load = Callable[[str], ModuleType]
 
 def needs(*modules: str) -> pytest.MarkDecorator:
     missing = ", ".join(name for name in modules if importlib.util.find_spec(name) is None)
-    return pytest.mark.skipif(bool(missing), reason=f"{missing} is missing: pip install 'harmony-workflows[examples]'")
+    return pytest.mark.skipif(bool(missing), reason=f"without {missing}: pip install 'harmony-workflows[examples]'")
 
 
 needs_ase = needs("ase", "matplotlib", "scipy")

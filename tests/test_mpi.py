@@ -1,48 +1,22 @@
-"""MPI: the launcher that is found, its command line, and functions and commands that really run on ranks."""
+"""MPI: the launcher that is found, its command line, and the arguments that a rank is given. Nothing runs here."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
-import signal
-import stat
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harmony import (
-    CommandError,
-    PluginError,
-    RemoteTraceback,
-    SerializationError,
-    WalltimeExceeded,
-    WorkerLost,
-    Workflow,
-    command,
-    task,
-)
-from harmony.core import mpi
-from harmony.core.data import File, Output
 from harmony.core.mpi import Launcher, find_launcher
 from harmony.core.rank_program import _given
-from harmony.core.ranks import RankCall
 from harmony.core.task import Call
-from harmony.engines.local import LocalEngine
 from harmony.resources import Resources, resources
 
 HYDRA = Launcher("/opt/mpich/bin/mpiexec", "mpich", "4.3.0")
 OPENMPI = Launcher("/opt/ompi/bin/mpirun", "openmpi", "5.0.11")
 OTHER = Launcher("/opt/x/bin/mpiexec", "other", "")
 FOUR = resources(ranks=4)
-
-needs_mpi = pytest.mark.skipif(
-    find_launcher() is None or importlib.util.find_spec("mpi4py") is None, reason="needs an MPI launcher and mpi4py"
-)
 
 
 @pytest.fixture
@@ -189,170 +163,3 @@ def without(x: int) -> Any:
 def test_the_communicator_goes_where_the_caller_left_it_out(call: Call, result: Any) -> None:
     fn, args, kwargs = _given(call, "world")
     assert fn(*args, **kwargs) == result
-
-
-# -- really on ranks ------------------------------------------------------------------------------------
-
-
-class Outcome:
-    """What became of a function on ranks: `call` may be anything that a task may be."""
-
-    def __init__(self, call: Call, ranks: int) -> None:
-        launcher = find_launcher()
-        assert launcher is not None
-        ranked = RankCall(call, "work")
-        try:
-            argv, added = launcher.wrap(ranked.argv, resources(ranks=ranks))
-            run = subprocess.run(
-                argv, env={**os.environ, **added}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50
-            )
-            self.results: list[Any] = []
-            self.error: Any = None
-            try:
-                self.results = ranked.collect(run.stderr)
-            except Exception as error:
-                self.error = error
-            self.prints = ranked.prints()
-        finally:
-            ranked.close()
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_results_and_prints_come_in_the_order_of_the_ranks() -> None:
-    def fn(comm: Any, base: int) -> tuple[int, int, int]:
-        print("rank", comm.rank, flush=True)
-        if comm.rank == 0:
-            __import__("subprocess").run(["echo", "from a child"], check=True)
-        return comm.size, comm.rank, comm.allreduce(base + comm.rank)
-
-    outcome = Outcome(Call(fn, (10,)), 3)
-    assert outcome.results == [(3, rank, 33) for rank in range(3)]
-    assert outcome.prints == "rank 0\nfrom a child\nrank 1\nrank 2\n"
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_large_arrays_go_there_and_back_and_may_be_changed() -> None:
-    numpy = pytest.importorskip("numpy")
-
-    def fn(data: Any, comm: Any) -> Any:
-        data += comm.rank
-        return data, data[::2]
-
-    sent = numpy.arange(1_000_000)
-    outcome = Outcome(Call(fn, (sent,)), 2)
-    for rank, (whole, half) in enumerate(outcome.results):
-        whole += 1
-        assert (whole == sent + rank + 1).all()
-        assert (half == sent[::2] + rank).all()
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_one_rank_that_raises_ends_those_that_wait_for_it() -> None:
-    class OddError(Exception):
-        def __init__(self, one: int, two: int) -> None:
-            super().__init__(f"{one} and {two}")
-            self.two = two
-
-    def fn(comm: Any) -> None:
-        print("about to", comm.rank)
-        if comm.rank == 1:
-            raise OddError(1, 2)
-        comm.Barrier()
-
-    outcome = Outcome(Call(fn), 3)
-    assert type(outcome.error) is OddError
-    assert (str(outcome.error), outcome.error.two) == ("1 and 2", 2)
-    assert isinstance(outcome.error.__cause__, RemoteTraceback)
-    assert "on rank 1 of 3:" in str(outcome.error.__cause__)
-    assert "raise OddError(1, 2)" in str(outcome.error.__cause__)
-    assert "about to 1\n" in outcome.prints
-
-
-@pytest.mark.mpi
-@needs_mpi
-@pytest.mark.parametrize("how", ["exit 0", "exit 3", "kill"])
-def test_a_rank_that_dies_is_lost_and_the_others_do_not_wait_for_it(how: str) -> None:
-    def fn(comm: Any) -> None:
-        if comm.rank == 1:
-            if how == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            os._exit(int(how[-1]))
-        comm.Barrier()
-
-    outcome = Outcome(Call(fn), 2)
-    assert type(outcome.error) is WorkerLost
-    assert "os._exit" in str(outcome.error)
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_the_rank_that_is_lost_is_named() -> None:
-    def fn(comm: Any, folder: str) -> None:
-        if comm.rank == 1:
-            results = Path(folder)
-            while not list(results.glob("*/0-of-2.result")):
-                pass
-            print("the last words", file=sys.stderr, flush=True)
-            os._exit(9)
-
-    with pytest.MonkeyPatch.context() as patch, __import__("tempfile").TemporaryDirectory() as folder:
-        patch.setattr("tempfile.tempdir", folder)
-        error = Outcome(Call(fn, (), {"folder": folder}), 2).error
-        assert os.listdir(folder) == []
-    assert "rank 1 of 2 ended without returning" in str(error)
-    assert "the last words" in str(error)
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_a_result_that_cannot_be_pickled_names_its_rank() -> None:
-    def fn(comm: Any) -> Any:
-        return (x for x in ()) if comm.rank == 1 else None
-
-    error = Outcome(Call(fn), 2).error
-    assert type(error) is SerializationError
-    assert "the result of rank 1, a generator, cannot be pickled" in str(error)
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_ranks_that_do_not_see_each_other_are_refused() -> None:
-    ranked = RankCall(Call(len, ("ab",)), "work")
-    try:  # no launcher, so that MPI starts alone, as it does under the launcher of another MPI
-        env = {**os.environ, "HARMONY_RANKS": "3", "HARMONY_LAUNCHER": "/opt/mpiexec"}
-        assert subprocess.run(ranked.argv, env=env, capture_output=True, timeout=50).returncode == 1
-        with pytest.raises(PluginError, match=r"3 ranks were started by /opt/mpiexec and mpi4py sees 1"):
-            ranked.collect()
-    finally:
-        ranked.close()
-
-
-@needs_mpi
-def test_the_folder_is_private_and_goes_away() -> None:
-    ranked = RankCall(Call(len, ("ab",)), "work")
-    folder = Path(ranked.argv[-1])
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    with pytest.raises(WorkerLost, match=r"its ranks ended and none returned(?s:.)*why it ended"):
-        ranked.collect("why it ended")
-    ranked.close()
-    ranked.close()
-    assert not folder.exists()
-
-
-@needs_mpi
-def test_an_argument_that_cannot_be_pickled_is_refused_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(SerializationError, match="an argument of work cannot be pickled"):
-        RankCall(Call(len, ((x for x in ()),)), "work")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_mpi4py_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(PluginError, match=r"pip install 'harmony-workflows\[mpi\]'"):
-        RankCall(Call(len, ("ab",)), "work")

@@ -103,8 +103,8 @@ class FakeEngine:
             self.done(submission, result)
 
     @contextmanager
-    def one_turn(self, kernel: Kernel) -> Iterator[None]:
-        """What is sent to the kernel inside this block is handled by its loop in one turn."""
+    def one_turn(self, kernel: Kernel, *, breaks: bool = False) -> Iterator[None]:
+        """What is sent to the kernel inside this block is handled by its loop in one turn, which may break."""
         self._plugged.clear()
         self._unplug.clear()
         plug = kernel.submit(Task(Call(int), _PLUG))
@@ -113,7 +113,7 @@ class FakeEngine:
             yield
         finally:
             self._unplug.set()
-            plug.result(PATIENCE)
+            assert (plug.exception(PATIENCE) is not None) is breaks
 
     def barrier(self, kernel: Kernel) -> None:
         """Return when the kernel has handled all that was sent to it before."""

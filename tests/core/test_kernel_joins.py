@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_a_join_that_returns_who_waits_for_it(kernel: Kernel, engine: FakeEngine
 def test_two_joins_that_return_each_other(kernel: Kernel, driver: FakeEngine) -> None:
     both: list[TaskFuture[Any]] = []
     for other in (1, 0):
-        both.append(kernel.submit(join(lambda other=other: both[other], name=f"j{other}")))  # type: ignore[misc]
+        both.append(kernel.submit(join(lambda other=other: both[other], name=f"j{other}")))
     for _ in both:
         driver.run(driver.take())
     kinds = {type(wait_for(future)) for future in both}
@@ -227,6 +228,27 @@ def test_its_input_is_looked_for_before_it_runs_and_never_again(
     driver.run(driver.take())
     engine.done(engine.take(), "r")
     assert joined.result(PATIENCE) == "r"
+
+
+def test_a_value_that_cannot_be_looked_into_fails_its_own_task_only(
+    kernel: Kernel, engine: FakeEngine, driver: FakeEngine
+) -> None:
+    class Guarded:
+        def __get__(self, instance: object, owner: type) -> int:
+            if instance is not None:
+                raise PermissionError("not for you")
+            return 0
+
+    @dataclasses.dataclass(init=False)
+    class Value:
+        field: int = Guarded()  # type: ignore[assignment]
+
+    other = kernel.submit(call(name="other"))
+    joined = kernel.submit(join(Value))
+    driver.run(driver.take())
+    assert isinstance(wait_for(joined), PermissionError)
+    engine.done(engine.take(), "fine")
+    assert other.result(PATIENCE) == "fine"
 
 
 def test_closing_while_a_join_waits(engine: FakeEngine, driver: FakeEngine) -> None:

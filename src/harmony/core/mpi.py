@@ -88,7 +88,7 @@ class Launcher:
         return environment
 
     def _shield(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """Hide what the launcher would take for its own: each a lone colon, Open MPI 5 some of the program's options."""
+        """Hide what the launcher takes for its own: each a lone colon, Open MPI 5 some of the program's options."""
         risky = any(part == ":" or (self.flavour == "openmpi" and part.startswith("--")) for part in argv[1:])
         return ("/bin/sh", "-c", f"exec {shlex.join(argv)}") if risky else tuple(argv)
 

@@ -25,16 +25,8 @@ from typing import IO, Any
 
 import harmony
 from harmony.core.task import Call
-from harmony.core.work import (
-    ERROR_TAIL,
-    cannot_pickle,
-    dump_exception,
-    dump_function,
-    dump_parts,
-    load_exception,
-    load_function,
-    read_captured,
-)
+from harmony.core.travel import cannot_pickle, dump_exception, dump_function, dump_parts, load_exception, load_function
+from harmony.core.work import ERROR_TAIL, read_captured
 from harmony.errors import PluginError, RemoteTraceback, SerializationError, WorkerLost
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(harmony.__file__)))
@@ -127,8 +119,8 @@ class RankCall:
     def _obituary(self, missing: list[int], size: int) -> str:
         if not size:
             return (
-                f"{self._name}: its ranks ended and none returned: killed, by os._exit, or MPI could not start, as when "
-                "mpi4py uses another MPI than the launcher"
+                f"{self._name}: its ranks ended and none returned: killed, by os._exit, or MPI could not start, "
+                "as when mpi4py uses another MPI than the launcher"
             )
         ranks = f"rank{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} of {size}"
         return f"{self._name}: {ranks} ended without returning: killed, by os._exit, or by the launcher after another"

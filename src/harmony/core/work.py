@@ -1,36 +1,25 @@
-"""Work, where it runs: how a command is started and judged, and how errors and functions travel.
+"""Work, where it runs: how a command is started and judged, and a function called.
 
-Every engine uses these, so that a failing command, a missing output and a remote exception mean the
-same thing everywhere.
+Every engine uses these, so that a failing command and a missing output mean the same thing everywhere.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
-import pickle
 import signal
 import subprocess
 import tempfile
 import time
-import traceback
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import cloudpickle
 
 from harmony.core.data import File
 from harmony.core.task import Call, Command, CommandResult, Options
 from harmony.errors import (
     CommandError,
     MissingFileError,
-    RemoteError,
-    RemoteTraceback,
-    SerializationError,
     WalltimeExceeded,
-    text_of,
 )
 
 #: The most of a captured stream that is kept; of a longer one, its end.
@@ -222,144 +211,19 @@ def signal_group(group: int, number: int) -> None:
         pass
 
 
-# -- functions and values -----------------------------------------------------------------------------
-
-
-def locate(module: str, qualname: str) -> Any:
-    """Return the plain function that `module.qualname` is, or wraps."""
-    found: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return _unwrap(found)
-
-
-def _unwrap(found: Any) -> Any:
-    while hasattr(found, "__wrapped__"):
-        found = found.__wrapped__
-    return found
-
-
-def dump_function(fn: Callable[..., Any]) -> bytes:
-    """Pickle a function: by reference where it can be imported, by value (cloudpickle) where not.
-
-    A decorated function is found by the name that its decorated form has taken. Raises `SerializationError`.
-    """
-    module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
-    if isinstance(fn, types.FunctionType) and module not in (None, "__main__") and "<" not in (qualname or "<"):
-        try:
-            if locate(str(module), str(qualname)) is _unwrap(fn) and module not in _by_value():
-                return pickle.dumps((module, qualname), 5)
-        except (ImportError, AttributeError):
-            pass
-    try:
-        data: bytes = cloudpickle.dumps(fn, 5)
-        return data
-    except Exception as error:
-        raise cannot_pickle(f"function {qualname or fn!r}", error) from error
-
-
-def _by_value() -> set[str]:
-    return set(cloudpickle.list_registry_pickle_by_value())
-
-
-def load_function(data: bytes) -> Callable[..., Any]:
-    """Undo `dump_function`."""
-    loaded = pickle.loads(data)  # noqa: S301  written by the user's own driver
-    fn: Callable[..., Any] = locate(*loaded) if isinstance(loaded, tuple) else loaded
-    return fn
-
-
-def dump_value(value: Any) -> bytes:
-    """Pickle a value in one piece; see `dump_parts`."""
-    return dump_parts(value, None)[0]
-
-
-def dump_parts(value: Any, large: int | None) -> tuple[bytes, list[memoryview]]:
-    """Pickle a value; its contiguous buffers of at least `large` bytes come apart, in order and not copied.
-
-    Plain pickle first, which is fast; cloudpickle for what it cannot do, and for anything that names
-    ``__main__``, which another process does not have.
-    """
-    buffers: list[memoryview] = []
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:
-            return True  # not contiguous
-        if large is None or raw.nbytes < large:
-            return True
-        buffers.append(raw)
-        return False
-
-    try:
-        data = pickle.dumps(value, 5, buffer_callback=keep_inside)
-        if b"__main__" not in data and not _by_value():
-            return data, buffers
-    except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
-        pass
-    buffers.clear()
-    return cloudpickle.dumps(value, 5, buffer_callback=keep_inside), buffers
-
-
-def cannot_pickle(what: str, error: BaseException) -> SerializationError:
-    """The error for something that cannot be sent to another process."""
-    return SerializationError(f"{what} cannot be pickled: {type(error).__name__}: {error}")
-
-
-# -- exceptions ---------------------------------------------------------------------------------------
-
-
-def dump_exception(error: BaseException) -> bytes:
-    """Pickle an exception with its traceback's text, so that `load_exception` cannot fail on it."""
-    text = "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
-    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-    stand_in = (name, text_of(error), text)
-    for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
-        try:
-            data = dump_value(form)
-            if type(_rebuild(pickle.loads(data))) is type(error):  # noqa: S301  our own bytes
-                return pickle.dumps((data, stand_in), 5)
-        except Exception:  # noqa: BLE001  a user's exception may fail in any way; the next form is simpler
-            continue
-    return pickle.dumps((None, stand_in), 5)
-
-
-def load_exception(data: bytes) -> BaseException:
-    """Undo `dump_exception`: the original type where it can be had here, else a `RemoteError`."""
-    form, stand_in = pickle.loads(data)  # noqa: S301  written by our own worker
-    try:
-        error = _rebuild(pickle.loads(form)) if form is not None else RemoteError(*stand_in)  # noqa: S301
-    except Exception:  # noqa: BLE001  its type may not be importable here
-        error = RemoteError(*stand_in)
-    error.__cause__ = RemoteTraceback(stand_in[2])
-    return error
-
-
-def _rebuild(form: Any) -> BaseException:
-    if isinstance(form, BaseException):
-        return form
-    kind, args, state = form
-    error: BaseException = kind.__new__(kind, *args)  # past an __init__ that takes other arguments
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Drop the frames of Harmony at the start, so that the user sees their own code first."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(here) and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace
+# -- functions ---------------------------------------------------------------------------------------
 
 
 class Prints(io.TextIOBase):
     """A stdout that keeps what one task prints. `take` returns it and starts anew."""
 
+    encoding = "utf-8"
+    errors = "replace"
+
     def __init__(self) -> None:
         super().__init__()
         self._parts: list[str] = []
+        self.buffer = _PrintedBytes(self)
 
     def writable(self) -> bool:
         """True."""
@@ -367,6 +231,8 @@ class Prints(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep the text."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._parts.append(text)
         return len(text)
 
@@ -377,6 +243,21 @@ class Prints(io.TextIOBase):
         text = "".join(self._parts)
         self._parts.clear()
         return text
+
+
+class _PrintedBytes(io.RawIOBase):
+    """``sys.stdout.buffer`` of a task."""
+
+    def __init__(self, prints: Prints) -> None:
+        super().__init__()
+        self._prints = prints
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._prints.write(bytes(data).decode(errors="replace"))
+        return len(data)
 
 
 def run_call(call: Call, environment: Mapping[str, str], directory: str | None) -> Any:

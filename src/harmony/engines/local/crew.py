@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -17,8 +18,8 @@ from typing import Any
 
 from harmony.core import graph
 from harmony.core.engine import Submission, Update
-from harmony.core.task import Call, TaskState
-from harmony.core.work import cannot_pickle, dump_function, dump_value, load_exception
+from harmony.core.task import Call, TaskState, Work
+from harmony.core.travel import call_object, cannot_pickle, dump_function, dump_value, load_exception
 from harmony.engines.local import shared, wire
 from harmony.engines.local.functions import FunctionTable
 from harmony.engines.local.handle import WorkerHandle
@@ -27,6 +28,11 @@ from harmony.errors import EngineFailed, SerializationError, TaskError, WorkerLo
 
 #: After so many workers in a row that died before they were ready, no more are started.
 _STILLBORN = 3
+#: A text of more bytes than this does not travel together with other calls.
+_SMALL = 4096
+_SIZED = frozenset({str, bytes})
+#: So many tasks with arguments in shared memory are sent ahead; a socket does not take descriptors without end.
+_SEGMENTS = 16
 _new = tuple.__new__  # a named tuple at half the price of calling its class; it is made for every task
 _RUNNING, _DONE, _FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
 #: A worker whose tasks take longer than this is reported to be running each of them; below, only the first.
@@ -87,6 +93,12 @@ class Crew:
             worker.gpus = grant.gpus
         return worker
 
+    def note_stillborn(self, why: str) -> None:
+        """Note that a worker did not come to be; after some in a row the crew has failed."""
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN:
+            self.failure = EngineFailed(why)
+
     def _start(self) -> WorkerHandle:
         worker = WorkerHandle(f"local-{self._made}", self._environment(), self._initializer)
         self._made += 1
@@ -103,18 +115,19 @@ class Crew:
         starts = not worker.inflight
         calls: list[tuple[int, int, Any, Any]] = []
         for _ in range(count):
+            if len(worker.segments) >= _SEGMENTS:
+                break
             submission = queue.popleft()
-            call = submission.work
-            assert isinstance(call, Call)
             try:
+                call = _as_function(submission.work)
                 function = self._announce(worker, call)
-                if graph.is_plain(call.args, call.kwargs) and not submission.outputs:
+                if _is_small(call) and not submission.outputs:
                     calls.append((worker.number(submission), function, call.args, call.kwargs))
                     continue
                 _say_calls(worker, calls)
                 self._say_task(worker, submission, call, function, {})
-            except TaskError as error:
-                self.updates.append(Update(submission.id, _FAILED, error=error))
+            except BaseException as error:  # noqa: BLE001  pickling runs the user's code
+                self.updates.append(Update(submission.id, _FAILED, error=_as_task_error(submission, error)))
         _say_calls(worker, calls)
         if starts and worker.inflight:
             worker.news = time.monotonic()
@@ -122,14 +135,13 @@ class Crew:
 
     def give_one(self, worker: WorkerHandle, submission: Submission) -> None:
         """Send a call that has the worker for itself."""
-        call, options = submission.work, submission.options
-        assert isinstance(call, Call)
-        environment = {**(worker.grant.environment() if worker.grant else {}), **dict(options.environment)}
+        granted = worker.grant.environment() if worker.grant else {}
         try:
+            call = _as_function(submission.work)
             function = self._announce(worker, call)
-            self._say_task(worker, submission, call, function, environment)
-        except TaskError as error:
-            self.updates.append(Update(submission.id, _FAILED, error=error))
+            self._say_task(worker, submission, call, function, {**granted, **dict(submission.options.environment)})
+        except BaseException as error:  # noqa: BLE001  pickling runs the user's code
+            self.updates.append(Update(submission.id, _FAILED, error=_as_task_error(submission, error)))
             return
         worker.news = time.monotonic()
         self.updates.append(Update(submission.id, _RUNNING, place=worker.name))
@@ -154,11 +166,8 @@ class Crew:
     def _say_task(
         self, worker: WorkerHandle, submission: Submission, call: Call, function: int, environment: Mapping[str, str]
     ) -> None:
-        try:
-            encoded = shared.encode((call.args, dict(call.kwargs)))
-            segment = shared.write_segment(encoded) if encoded.is_large else None
-        except Exception as error:
-            raise cannot_pickle(f"an argument of {submission.name}", error) from error
+        encoded = shared.encode((call.args, dict(call.kwargs)))
+        segment = shared.write_segment(encoded) if encoded.is_large else None
         head = wire.TaskHead(
             number=worker.number(submission),
             function=function,
@@ -169,7 +178,7 @@ class Crew:
             name=submission.name,
         )
         if segment:
-            worker.pass_segment(segment[0])
+            worker.pass_segment(head.number, segment[0])
         worker.say(wire.task_frame(head, b"" if segment else encoded.payload))
 
     def _note_running(self, worker: WorkerHandle) -> None:
@@ -184,6 +193,7 @@ class Crew:
         skipped: list[Submission] = []
         seconds, count = 0.0, 0
         for kind, number, spent, payload, prints in worker.receive():
+            worker.segments.discard(number)
             if number == 0:
                 self._hear_start(worker, kind, payload)
                 continue
@@ -218,7 +228,7 @@ class Crew:
             else:
                 error = load_exception(payload)
                 return Update(submission.id, _FAILED, None, error, seconds, worker.name, prints)
-        except Exception as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
+        except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
             failure = SerializationError(f"the result of {submission.name} cannot be unpickled here: {error!r}")
             failure.__cause__ = error
             return Update(submission.id, _FAILED, None, failure, seconds, worker.name, prints)
@@ -248,9 +258,7 @@ class Crew:
             if number <= current:
                 self.updates.append(self._epitaph(worker, submission, how))
         if not worker.is_ready and worker.verdict is None and not worker.is_retired:
-            self._stillborn += 1
-            if self._stillborn >= _STILLBORN:
-                self.failure = EngineFailed(f"workers end before they are ready; the last, {worker.name}, {how}")
+            self.note_stillborn(f"workers end before they are ready; the last, {worker.name}, {how}")
         return unstarted
 
     def _epitaph(self, worker: WorkerHandle, submission: Submission, how: str) -> Update:
@@ -261,6 +269,37 @@ class Crew:
             f"worker {worker.name} (process {worker.pid}) {how} while it ran {submission.name}"
         )
         return Update(submission.id, _FAILED, None, error, seconds, worker.name)
+
+
+def _as_function(work: Work) -> Call:
+    """Return the same call of a function proper: other objects are data, which may change between calls."""
+    assert isinstance(work, Call)
+    fn = work.fn
+    if isinstance(fn, (types.FunctionType, type)) or (
+        isinstance(fn, types.BuiltinFunctionType) and isinstance(fn.__self__, (types.ModuleType, type(None)))
+    ):
+        return work
+    if isinstance(fn, types.MethodType):
+        return Call(fn.__func__, (fn.__self__, *work.args), work.kwargs)
+    return Call(call_object, (fn, *work.args), work.kwargs)
+
+
+def _is_small(call: Call) -> bool:
+    """True when the arguments are atoms, and short, so that they may travel together with those of other calls."""
+    if not graph.is_plain(call.args, call.kwargs):
+        return False
+    for value in (*call.args, *call.kwargs.values()) if call.kwargs else call.args:
+        if type(value) in _SIZED and len(value) > _SMALL:
+            return False
+    return True
+
+
+def _as_task_error(submission: Submission, error: BaseException) -> BaseException:
+    if isinstance(error, TaskError):
+        return error
+    failure = cannot_pickle(f"an argument of {submission.name}", error)
+    failure.__cause__ = error
+    return failure
 
 
 def _say_calls(worker: WorkerHandle, calls: list[tuple[int, int, Any, Any]]) -> None:

@@ -56,9 +56,14 @@ class LocalEngine:
         for name, value in (("workers", workers), ("cores", cores)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name}={value!r} must be a whole number, at least 1")
+        size = parse_memory(memory)
+        if size is not None and size <= 0:
+            raise ConfigError(f"memory={memory!r} must be more than 0")
+        if initializer is not None and not callable(initializer):
+            raise ConfigError(f"initializer={initializer!r} cannot be called")
         self._cores = cores or workers or count_cores()
         self._workers = workers or self._cores
-        self._slots = Slots(self._cores, find_gpus(gpus), parse_memory(memory) or total_memory())
+        self._slots = Slots(self._cores, find_gpus(gpus), size or total_memory())
         self._initializer = None if initializer is None else (initializer, initargs)
         self._guard = Guard(uuid.uuid4().hex)
         self._lock = threading.Lock()
@@ -81,7 +86,8 @@ class LocalEngine:
 
     def start(self, report: Report) -> None:
         """See `Engine`. Workers start when the first function comes."""
-        self._report = report
+        if self._thread is not None:
+            raise ConfigError("this LocalEngine was started before; make a new one for each workflow")
         crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._retire, self._updates)
         self._foreman = Foreman(
             self._slots,
@@ -92,6 +98,7 @@ class LocalEngine:
             retire=self._retire,
         )
         self._guard.start()
+        self._report = report
         self._wake = os.pipe()
         os.set_blocking(self._wake[0], False)
         os.set_blocking(self._wake[1], False)
@@ -192,8 +199,14 @@ class LocalEngine:
         if self._foreman is not None and not worker.is_retired and events & selectors.EVENT_READ:
             self._foreman.heard(worker)
 
+    def _on_end(self, program: Program) -> None:
+        assert self._foreman is not None
+        self._guard.strike(program.pid)
+        self._foreman.ended(program)
+
     def _on_death(self, worker: WorkerHandle) -> None:
         assert self._foreman is not None
+        self._guard.strike(worker.pid)
         if not worker.is_retired:
             while self._foreman.heard(worker):
                 pass
@@ -201,6 +214,8 @@ class LocalEngine:
         self._foreman.died(worker)
 
     def _wake_up(self) -> None:
+        if self._thread is None:
+            return
         try:
             os.write(self._wake[1], b"!")
         except BlockingIOError:
@@ -215,12 +230,12 @@ class LocalEngine:
 
     def _watch(self, worker: WorkerHandle) -> None:
         self._selector.register(worker.frames, selectors.EVENT_READ, lambda events: self._on_worker(worker, events))
+        self._guard.note(worker.pid)
         self._exits.watch(worker.pid, lambda: self._on_death(worker))
 
     def _watch_program(self, program: Program) -> None:
-        assert self._foreman is not None
-        foreman = self._foreman
-        self._exits.watch(program.pid, lambda: foreman.ended(program))
+        self._guard.note(program.pid)
+        self._exits.watch(program.pid, lambda: self._on_end(program))
 
     def _retire(self, worker: WorkerHandle) -> None:
         self._selector.unregister(worker.frames)

@@ -105,11 +105,11 @@ class Foreman:
         """Start what can start, and send ahead."""
         if self._is_winding_up or self._failure is not None:
             return
+        while (shape := self._ready.choose(self._slots, self._crew.has_room)) is not None:
+            self._start_next(shape)
         if self._crew.failure is not None:
             self._fail(self._ready.remove_calls(), self._crew.failure)
-        while (shape := self._ready.choose(self._can_start)) is not None:
-            self._start_next(shape)
-        if not self._ready.is_impatient:
+        if not self._ready.holds_cores_back:
             for worker in self._crew.workers:
                 if worker.is_plain and worker.grant is not None:
                     self._top_up(worker)
@@ -122,15 +122,18 @@ class Foreman:
             self._crew.give_plain(worker, queue)
             self._free_if_done(worker)
 
-    def _can_start(self, shape: Shape) -> bool:
-        return self._slots.fits(shape) and (not shape.is_call or self._crew.has_room())
-
     def _start_next(self, shape: Shape) -> None:
         queue = self._ready.queue(shape)
         if not shape.is_call:
             self._start_program(queue.popleft(), shape)
             return
-        worker = self._crew.hire(self._slots.take(shape, prefer=self._crew.idle_gpus() if shape.gpus else ()))
+        grant = self._slots.take(shape, prefer=self._crew.idle_gpus() if shape.gpus else ())
+        try:
+            worker = self._crew.hire(grant)
+        except OSError as error:
+            self._slots.give_back(grant)
+            self._crew.note_stillborn(f"a worker cannot be started: {error}")
+            return
         if shape.is_plain:
             worker.is_plain = True
             self._crew.give_plain(worker, queue)
@@ -168,10 +171,10 @@ class Foreman:
         ahead = [worker for worker in self._crew.workers if worker.is_plain and len(worker.inflight) > 1]
         if not ahead:
             return
-        if self._ready.is_impatient:
+        if self._ready.holds_cores_back:
             for worker in ahead:
                 self._take_back(worker)
-        elif not self._balancing and self._slots.free_cores and self._crew.has_room() and not self._ready:
+        elif not self._balancing and self._slots.free_cores and self._crew.has_room() and not self._ready.plain:
             self._balancing = True
             self._after(1.2 * SILENCE, self._rebalance)
 
@@ -201,10 +204,14 @@ class Foreman:
         self._free_if_done(worker)
 
     def _limit(self, worker: WorkerHandle, submission: Submission, walltime: float) -> None:
+        number = next(iter(worker.inflight))  # of this try; a later one may be the same submission
+
         def expire() -> None:
-            if worker.running is submission:
+            if number not in worker.inflight:
+                return
+            if worker.board.current == number:
                 self._end_worker(worker, walltime_exceeded(submission.name, walltime))
-            elif submission in worker.inflight.values():
+            else:
                 self._after(walltime, expire)  # the worker is still starting, which is not the task's time
 
         self._after(walltime, expire)

@@ -7,12 +7,11 @@ the function is pickled anew. Changes *inside* a captured object are not noticed
 
 from __future__ import annotations
 
-import pickle
 import types
 from collections.abc import Callable
 from typing import Any
 
-from harmony.core.work import dump_function
+from harmony.core.travel import dump_function, reference_to
 
 #: So many functions are remembered; of more, the one that was first sent is forgotten.
 LIMIT = 1024
@@ -21,23 +20,30 @@ LIMIT = 1024
 class Function:
     """One function as workers know it: by number."""
 
-    __slots__ = ("data", "fn", "number", "seen", "watched")
+    __slots__ = ("_seen", "_watched", "data", "fn", "number")
 
     def __init__(self, fn: Callable[..., Any], number: int) -> None:
         self.fn = fn  # kept, so that its id is not given to another
         self.number = number
         self.data = dump_function(fn)
-        by_reference = isinstance(fn, types.FunctionType) and isinstance(pickle.loads(self.data), tuple)  # noqa: S301
-        self.watched = [] if by_reference else _globals_of(fn)
-        self.seen = self.fingerprint()
+        self._watched = [] if reference_to(fn) is not None else _globals_of(fn)
+        self._seen = self._bound()
 
-    def fingerprint(self) -> tuple[int, ...]:
-        """Identify the objects that its globals and closure are bound to now."""
-        cells = getattr(self.fn, "__closure__", None) or ()
-        return (
-            *(id(namespace.get(name)) for namespace, name in self.watched),
-            *(id(cell.cell_contents) for cell in cells if _is_bound(cell)),
-        )
+    def is_current(self) -> bool:
+        """True when its globals and its closure are bound to the same objects as when it was pickled."""
+        if not self._seen:
+            return True
+        bound = self._bound()
+        return len(bound) == len(self._seen) and all(a is b for a, b in zip(bound, self._seen, strict=True))
+
+    def _bound(self) -> list[object]:
+        found = [namespace.get(name) for namespace, name in self._watched]
+        for cell in getattr(self.fn, "__closure__", None) or ():
+            try:
+                found.append(cell.cell_contents)
+            except ValueError:
+                found.append(None)  # not bound yet
+        return found
 
 
 class FunctionTable:
@@ -51,7 +57,7 @@ class FunctionTable:
     def get(self, fn: Callable[..., Any]) -> Function:
         """Return the function as it is now. Raises `SerializationError` when it cannot be pickled."""
         known = self._known.get(id(fn))
-        if known is not None and ((not known.watched and not _closure(fn)) or known.fingerprint() == known.seen):
+        if known is not None and known.is_current():
             return known
         made = Function(fn, self._next)
         self._next += 1
@@ -62,18 +68,6 @@ class FunctionTable:
             oldest = next(iter(self._known))
             self.forgotten.append(self._known.pop(oldest).number)
         return made
-
-
-def _closure(fn: Callable[..., Any]) -> Any:
-    return getattr(fn, "__closure__", None)
-
-
-def _is_bound(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  raises when it is empty
-    except ValueError:
-        return False
-    return True
 
 
 def _globals_of(fn: Any) -> list[tuple[dict[str, Any], str]]:

@@ -1,21 +1,26 @@
 """The guard: a small process that outlives its driver by a moment and ends whatever the driver has left.
 
-Every process that the engine starts carries the engine's token in its environment, and so do its children. When the
-driver says goodbye, or is gone for whatever reason, the guard kills every process of this user that carries it. Run
-as ``python -I -S guard.py TOKEN DRIVER_PID LIFELINE_FD``; it imports nothing of Harmony and sleeps until then.
+Every process that the engine starts carries the engine's token in its environment, and so do its children; and the
+process groups that are alive stand in memory that driver and guard share. When the driver says goodbye, or is gone
+for whatever reason, the guard kills those groups and every process of this user that carries the token. Run as
+``python -I -S guard.py TOKEN DRIVER_PID LIFELINE_FD GROUPS_FD``; it imports nothing of Harmony and sleeps until then.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 #: The environment variable with the tokens of the engines that a process belongs to, outermost first.
 VARIABLE = "HARMONY_ENGINE"
+#: So many process groups can be noted at once; of more, only the token tells.
+GROUPS = 4096
 
 
 def sweep(token: str, spared: frozenset[int] = frozenset()) -> int:
@@ -36,7 +41,7 @@ def sweep(token: str, spared: frozenset[int] = frozenset()) -> int:
     return found
 
 
-def main(token: str, driver: int, lifeline: int) -> None:
+def main(token: str, driver: int, lifeline: int, groups: int) -> None:
     """Wait for the end of the driver, then sweep until nothing is found."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -48,6 +53,12 @@ def main(token: str, driver: int, lifeline: int) -> None:
         except (AttributeError, OSError):
             pass  # an old kernel: the lifeline must do
         waiting.poll()
+    with memoryview(mmap.mmap(groups, 4 * GROUPS)).cast("i") as alive:
+        for group in filter(None, alive):
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except OSError:
+                continue  # it has ended
     myself = frozenset({os.getpid(), driver})
     for _ in range(50):
         if not sweep(token, myself):
@@ -62,23 +73,43 @@ class Guard:
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
+        self._groups: memoryview | None = None
+        self._free = list(range(GROUPS))
+        self._places: dict[int, int] = {}
 
     def start(self) -> None:
         """Start the process; nothing on a system without /proc, where only workers end with their driver."""
         if not os.path.isdir("/proc/self"):
             return
+        groups = _nameless_file()
         reading, self._lifeline = os.pipe()
         try:
+            os.ftruncate(groups, 4 * GROUPS)
+            self._groups = memoryview(mmap.mmap(groups, 4 * GROUPS)).cast("i")
             self._process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-I", "-S", __file__, self._token, str(os.getpid()), str(reading)],
+                [sys.executable, "-I", "-S", __file__, self._token, str(os.getpid()), str(reading), str(groups)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[reading],
+                pass_fds=[reading, groups],
                 start_new_session=True,
             )
         finally:
             os.close(reading)
+            os.close(groups)
+
+    def note(self, group: int) -> None:
+        """A process group has begun."""
+        if self._groups is not None and self._free:
+            self._places[group] = place = self._free.pop()
+            self._groups[place] = group
+
+    def strike(self, group: int) -> None:
+        """A process group has ended, or its leader has, which is all that is waited for."""
+        place = self._places.pop(group, None)
+        if place is not None and self._groups is not None:
+            self._groups[place] = 0
+            self._free.append(place)
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with the token added."""
@@ -96,5 +127,12 @@ class Guard:
             self._process = None
 
 
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("harmony-groups")
+    with tempfile.TemporaryFile() as stream:
+        return os.dup(stream.fileno())
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

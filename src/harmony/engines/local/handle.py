@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -63,12 +64,13 @@ class WorkerHandle:
         self.watched = selectors.EVENT_READ
         self.gpus: tuple[str, ...] | None = None
         self.known: set[int] = set()
+        self.segments: set[int] = set()
         self.verdict: BaseException | None = None
         self.pace: float | None = None
         self.news = time.monotonic()
         self._next = 1
-        self._held = b""
-        self._unsent = b""
+        self._held = bytearray()
+        self._unsent: deque[memoryview] = deque()
         self._parts: list[bytes] = []
         self.say(wire.frame(wire.INIT, pickle.dumps(tuple(wire.Setup(sys.path, name, initializer)), 5)))
 
@@ -125,23 +127,29 @@ class WorkerHandle:
         """Add to what the next `flush` sends."""
         self._parts.append(data)
 
-    def pass_segment(self, descriptor: int) -> None:
+    def pass_segment(self, number: int, descriptor: int) -> None:
         """Pass the memory of the task whose frame is said next; closes `descriptor` here."""
+        self.segments.add(number)
         shared.send_descriptor(self.descriptors, descriptor)
 
     def flush(self) -> bool:
         """Send what can be sent now; False when some is left for when the socket takes more."""
-        data = self._unsent + b"".join(self._parts) if self._unsent else b"".join(self._parts)
-        self._parts.clear()
+        if self._parts:
+            self._unsent.append(memoryview(b"".join(self._parts)))
+            self._parts.clear()
         try:
-            while data:
-                data = data[self.frames.send(data) :]
+            while self._unsent:
+                part = self._unsent[0]
+                sent = self.frames.send(part)
+                if sent < len(part):
+                    self._unsent[0] = part[sent:]
+                else:
+                    self._unsent.popleft()
         except BlockingIOError:
-            pass
+            return False
         except OSError:
-            data = b""  # it is dead, which the engine learns from its process
-        self._unsent = data
-        return not data
+            self._unsent.clear()  # it is dead, which the engine learns from its process
+        return True
 
     def receive(self) -> Iterator[tuple[int, int, float, Any, str]]:
         """Yield its answers: kind, task number, seconds, payload, prints. Ends when there is no more for now."""
@@ -149,18 +157,24 @@ class WorkerHandle:
             data = self.frames.recv(1 << 18)
         except OSError:
             return
-        held = self._held + data if self._held else data
-        head, size, at, end = wire.TO_DRIVER.unpack_from, wire.TO_DRIVER.size, 0, len(held)
+        head, size, at = wire.TO_DRIVER.unpack_from, wire.TO_DRIVER.size, 0
+        if self._held:
+            self._held += data
+            if len(self._held) < size or len(self._held) < size + sum(head(self._held)[3:]):
+                return
+            data, self._held = bytes(self._held), bytearray()
+        end = len(data)
         while end - at >= size:
-            kind, number, seconds, length, printed = head(held, at)
+            kind, number, seconds, length, printed = head(data, at)
             stop = at + size + length + printed
             if stop > end:
                 break
-            payload = held[at + size : at + size + length] if length else b""
-            text = held[stop - printed : stop].decode() if printed else ""
+            payload = data[at + size : at + size + length] if length else b""
+            text = data[stop - printed : stop].decode() if printed else ""
             at = stop
             yield kind, number, seconds, payload, text
-        self._held = held[at:]
+        if at < end:
+            self._held += data[at:]
 
     # -- its end -------------------------------------------------------------------------------------
 

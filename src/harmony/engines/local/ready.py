@@ -1,7 +1,7 @@
 """The ready queue: tasks that could start, by what they take. Pure.
 
 First come, first served, except that a task may pass one that does not fit now. A task that has been passed
-`PATIENCE` times is passed no more: nothing starts until it fits, so a wide task is not starved by narrow ones.
+`PATIENCE` times is passed only by those that take nothing it waits for, so a wide task is not starved by narrow ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from harmony.core.engine import Submission
 from harmony.core.task import Options, Work
-from harmony.engines.local.slots import Shape, shape_of
+from harmony.engines.local.slots import Shape, Slots, shape_of
 
 PATIENCE = 64
 
@@ -23,14 +23,12 @@ class ReadyQueue:
         self._queues: dict[Shape, deque[Submission]] = {}
         self._shapes: dict[tuple[int, type], tuple[Options, Shape]] = {}
         self._passed = 0
-
-    def __bool__(self) -> bool:
-        return any(self._queues.values())
+        self._lacks_cores = False
 
     @property
-    def is_impatient(self) -> bool:
-        """True when a task has been passed so often that nothing may start before it."""
-        return self._passed >= PATIENCE
+    def holds_cores_back(self) -> bool:
+        """True when a task that needs cores has been passed so often that workers must not be sent more."""
+        return self._lacks_cores and self._passed >= PATIENCE
 
     @property
     def plain(self) -> deque[Submission] | None:
@@ -72,18 +70,27 @@ class ReadyQueue:
             found = self._queues[shape] = deque()
         return found
 
-    def choose(self, fits: Callable[[Shape], bool]) -> Shape | None:
-        """Return the shape whose turn it is among those that fit, or None."""
+    def choose(self, slots: Slots, has_room: Callable[[], bool]) -> Shape | None:
+        """Return the shape whose turn it is among those that can start, or None. `has_room` is asked for calls."""
         heads = [(queue[0].id, shape) for shape, queue in self._queues.items() if queue]
         if len(heads) > 1:
             heads.sort(key=lambda head: head[0])
-        for position, (_, shape) in enumerate(heads):
-            if fits(shape):
-                self._passed = self._passed + 1 if position else 0
+        blocked: Shape | None = None
+        self._lacks_cores = False
+        for _, shape in heads:
+            if shape.is_call and not has_room():
+                continue
+            if not slots.fits(shape):
+                if blocked is None:
+                    blocked = shape
+                    self._lacks_cores = shape.cores > slots.free_cores
+            elif blocked is None:
+                self._passed = 0
                 return shape
-            if self.is_impatient:
-                return None
-        if not heads:
+            elif self._passed < PATIENCE or slots.fit_beside(shape, blocked):
+                self._passed += 1
+                return shape
+        if blocked is None:
             self._passed = 0
         return None
 

@@ -11,20 +11,24 @@ the driver counts on having it back only if `current` had not reached it.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import pickle
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harmony.core.work import dump_parts
+from harmony.core.travel import dump_parts
 
 #: Buffers of at least so many bytes travel in shared memory; smaller ones go faster through the socket.
 LARGE = 128 * 1024
+#: Segments of at least so many bytes are mapped, smaller ones copied.
+_MAPPED = 4 * 2**20
 _ALIGN = 64
 MARKS = 8192
 
@@ -66,17 +70,37 @@ def write_segment(encoded: Encoded) -> tuple[int, tuple[int, ...]]:
 
 
 def read_segment(descriptor: int, sizes: Sequence[int]) -> Any:
-    """Unpickle what `write_segment` wrote; arrays stay in the shared memory, which they keep. Closes `descriptor`."""
+    """Unpickle what `write_segment` wrote, and close `descriptor`.
+
+    Large arrays stay in the shared memory, which they keep; smaller ones are copied out of it, because a process
+    may have only so many descriptors and maps.
+    """
     try:
-        memory = memoryview(mmap.mmap(descriptor, 0))
+        size = os.fstat(descriptor).st_size
+        memory = memoryview(_map(descriptor) if size >= _MAPPED else _read(descriptor, size))
     finally:
         os.close(descriptor)
     parts = []
     offset = 0
-    for size in sizes:
-        parts.append(memory[offset : offset + size])
-        offset = _aligned(offset + size)
+    for length in sizes:
+        parts.append(memory[offset : offset + length])
+        offset = _aligned(offset + length)
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301  only driver and worker hold the descriptor
+
+
+def _map(descriptor: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, 0, trackfd=False)
+    return mmap.mmap(descriptor, 0)
+
+
+def _read(descriptor: int, size: int) -> bytearray:
+    data = bytearray(size)
+    with memoryview(data) as view:
+        done = 0
+        while done < size:
+            done += os.preadv(descriptor, [view[done:]], done)
+    return data
 
 
 def _aligned(offset: int) -> int:
@@ -101,9 +125,11 @@ def send_descriptor(channel: socket.socket, descriptor: int) -> None:
 
 def receive_descriptor(channel: socket.socket) -> int:
     """Take the next descriptor that the other process passed; raises `EOFError` when it is gone."""
-    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
-    if not descriptors:
+    message, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    if not message:
         raise EOFError("the other process is gone")
+    if not descriptors:
+        raise OSError(errno.EMFILE, "too many open files to take a large value; see `ulimit -n`")
     return descriptors[0]
 
 

@@ -72,6 +72,14 @@ class Slots:
         """True when a task of this shape could start now."""
         return shape.cores <= self.free_cores and shape.gpus <= len(self.free_gpus) and shape.memory <= self.free_memory
 
+    def fit_beside(self, shape: Shape, waiting: Shape) -> bool:
+        """True when a task of this shape takes nothing that the one that waits will need."""
+        return (
+            (not shape.cores or shape.cores <= self.free_cores - waiting.cores)
+            and (not shape.gpus or shape.gpus <= len(self.free_gpus) - waiting.gpus)
+            and (not shape.memory or shape.memory <= self.free_memory - waiting.memory)
+        )
+
     def take(self, shape: Shape, prefer: Sequence[str] = ()) -> Grant:
         """Take what the shape asks for, if possible the GPUs that are preferred. It must fit."""
         ranked = sorted(self.free_gpus, key=lambda gpu: (gpu not in prefer, self.gpus.index(gpu)))
@@ -102,12 +110,13 @@ def total_memory() -> int:
 
 def find_gpus(asked: int | Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the GPUs to hand out: those asked for, those the environment shows, or those found."""
-    if isinstance(asked, int):
-        if asked < 0:
-            raise ConfigError(f"gpus={asked!r} must be a number, at least 0, or the names of devices")
+    if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0:
         return tuple(str(index) for index in range(asked))
     if asked is not None:
-        return tuple(asked)
+        names = () if isinstance(asked, (int, str)) else tuple(map(str, asked))
+        if isinstance(asked, (int, str)) or len(set(names)) < len(names):
+            raise ConfigError(f"gpus={asked!r} must be a number, at least 0, or a list of different device names")
+        return names
     for variable in GPU_VARIABLES:
         shown = os.environ.get(variable)
         if shown is not None:

@@ -12,12 +12,15 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from harmony.core.task import Call
-from harmony.core.work import Prints, cannot_pickle, check_outputs, dump_exception, load_function, run_call
+from harmony.core.travel import cannot_pickle, dump_exception, load_function
+from harmony.core.work import Prints, check_outputs, run_call
 from harmony.engines.local import shared, wire
+from harmony.errors import SerializationError, text_of
 
 
 class Terminated(BaseException):
@@ -55,18 +58,23 @@ class Worker:
                 return
 
     def _read(self) -> Iterator[tuple[int, memoryview]]:
-        head = wire.TO_WORKER.size
-        held = b""
+        head, size = wire.TO_WORKER.unpack_from, wire.TO_WORKER.size
+        held = bytearray()
         while data := self._frames.recv(1 << 18):
-            held = held + data if held else data
-            view, at = memoryview(held), 0
-            while len(held) - at >= head:
-                kind, length = wire.TO_WORKER.unpack_from(held, at)
-                if len(held) - at - head < length:
+            if held:
+                held += data
+                if len(held) < size or len(held) < size + head(held)[1]:
+                    continue
+                data, held = bytes(held), bytearray()
+            view, at, end = memoryview(data), 0, len(data)
+            while end - at >= size:
+                kind, length = head(data, at)
+                if end - at - size < length:
                     break
-                yield kind, view[at + head : at + head + length]
-                at += head + length
-            held = held[at:]
+                yield kind, view[at + size : at + size + length]
+                at += size + length
+            if at < end:
+                held += view[at:]
 
     def _set_up(self, setup: wire.Setup) -> bool:
         sys.path[:] = setup.path
@@ -93,8 +101,8 @@ class Worker:
                 args, kwargs = shared.read_segment(segment, head.sizes)
             else:
                 args, kwargs = pickle.loads(payload)  # noqa: S301  from our own driver
-        except Exception as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
-            self._fail(head.number, 0.0, error)
+        except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
+            self._fail(head.number, 0.0, _cannot_load(f"an argument of {head.name}", error))
             return
         if head.environment or head.directory is not None or head.outputs:
             self._call(head.number, head.function, args, kwargs, head)
@@ -115,7 +123,7 @@ class Worker:
         except Terminated:
             raise
         except BaseException as error:  # noqa: BLE001  whatever the user's code raises is its result
-            self._check_fork()
+            self._check_fork(error)
             self._fail(number, time.perf_counter() - began, error)
             return
         seconds = time.perf_counter() - began
@@ -134,7 +142,7 @@ class Worker:
                 kind, payload = wire.SEGMENT, pickle.dumps(sizes, 5)
             else:
                 kind, payload = wire.VALUE, encoded.payload
-        except Exception as error:  # noqa: BLE001  a user's __reduce__ may raise anything
+        except BaseException as error:  # noqa: BLE001  a user's __reduce__ may raise anything
             self._fail(number, seconds, cannot_pickle(f"the result, a {type(result).__name__},", error))
             return
         self._send(wire.answer(kind, number, seconds, payload, self._prints.take()))
@@ -145,9 +153,17 @@ class Worker:
     def _send(self, data: bytes) -> None:
         self._frames.sendall(data)
 
-    def _check_fork(self) -> None:
-        if os.getpid() != self._pid:
-            os._exit(0)  # the user's function forked and its child came back: there is one worker, the parent
+    def _check_fork(self, error: BaseException | None = None) -> None:
+        if os.getpid() == self._pid:
+            return
+        # The user's function forked and its child came back. There is one worker, the parent: the child ends here.
+        status = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            traceback.print_exception(error)
+        sys.stderr.flush()
+        os._exit(status & 0xFF)
 
 
 class _Unloaded:
@@ -160,17 +176,29 @@ class _Unloaded:
 
     def load(self) -> Callable[..., Any]:
         """Import or rebuild the function."""
-        return load_function(self._data)
+        try:
+            return load_function(self._data)
+        except BaseException as error:
+            raise _cannot_load("the function", error) from error
+
+
+def _cannot_load(what: str, error: BaseException) -> SerializationError:
+    return SerializationError(f"{what} cannot be unpickled in the worker: {type(error).__name__}: {text_of(error)}")
 
 
 def _on_sigterm(number: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+def _on_sigint(number: int, frame: object) -> None:
+    """Ctrl-C is the driver's business. A handler, not SIG_IGN, which the programs that a task starts would inherit."""
+
+
 def main(frames: int, descriptors: int, board: int) -> None:
     """Run a worker on these inherited descriptors."""
     signal.signal(signal.SIGTERM, _on_sigterm)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _on_sigint)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         Worker(socket.socket(fileno=frames), socket.socket(fileno=descriptors), shared.Board(board)).run()
     except (Terminated, ConnectionError, EOFError):

@@ -110,7 +110,8 @@ def replay_file(
     instance = read(path)
     if directory is not None:
         return _replay(make_plan(instance, directory, settings), workflow)
-    with tempfile.TemporaryDirectory(prefix="harmony-replay-") as temporary:
+    # When it is interrupted, commands may still be writing there.
+    with tempfile.TemporaryDirectory(prefix="harmony-replay-", ignore_cleanup_errors=True) as temporary:
         return _replay(make_plan(instance, temporary, settings), workflow)
 
 

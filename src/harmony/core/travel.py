@@ -1,0 +1,163 @@
+"""How functions, values and exceptions travel between processes, whichever engine takes them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from harmony.errors import RemoteError, RemoteTraceback, SerializationError, text_of
+
+# -- functions and values -----------------------------------------------------------------------------
+
+
+def locate(module: str, qualname: str) -> Any:
+    """Return the plain function that `module.qualname` is, or wraps."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return _unwrap(found)
+
+
+def _unwrap(found: Any) -> Any:
+    while hasattr(found, "__wrapped__"):
+        found = found.__wrapped__
+    return found
+
+
+def reference_to(fn: Callable[..., Any]) -> tuple[str, str] | None:
+    """Return the module and name by which another process can import a function, or None.
+
+    A decorated function is found by the name that its decorated form has taken.
+    """
+    module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
+    if not isinstance(fn, types.FunctionType) or not module or module == "__main__" or "<" in qualname:
+        return None
+    if module in _by_value():
+        return None
+    try:
+        return (module, qualname) if locate(module, qualname) is _unwrap(fn) else None
+    except (ImportError, AttributeError):
+        return None
+
+
+def dump_function(fn: Callable[..., Any]) -> bytes:
+    """Pickle a function: by reference where it can be imported, by value (cloudpickle) where not.
+
+    Raises `SerializationError`.
+    """
+    reference = reference_to(fn)
+    if reference is not None:
+        return pickle.dumps(reference, 5)
+    try:
+        data: bytes = cloudpickle.dumps(fn, 5)
+    except BaseException as error:
+        raise cannot_pickle(f"function {getattr(fn, '__qualname__', repr(fn))!r}", error) from error
+    return data
+
+
+def call_object(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call an object that travels as an argument, because it is data rather than code."""
+    return fn(*args, **kwargs)
+
+
+def _by_value() -> set[str]:
+    return set(cloudpickle.list_registry_pickle_by_value())
+
+
+def load_function(data: bytes) -> Callable[..., Any]:
+    """Undo `dump_function`."""
+    loaded = pickle.loads(data)  # noqa: S301  written by the user's own driver
+    fn: Callable[..., Any] = locate(*loaded) if isinstance(loaded, tuple) else loaded
+    return fn
+
+
+def dump_value(value: Any) -> bytes:
+    """Pickle a value in one piece; see `dump_parts`."""
+    return dump_parts(value, None)[0]
+
+
+def dump_parts(value: Any, large: int | None) -> tuple[bytes, list[memoryview]]:
+    """Pickle a value; its contiguous buffers of at least `large` bytes come apart, in order and not copied.
+
+    Plain pickle first, which is fast; cloudpickle for what it cannot do, and for anything that names
+    ``__main__``, which another process does not have.
+    """
+    buffers: list[memoryview] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:
+            return True  # not contiguous
+        if large is None or raw.nbytes < large:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        data = pickle.dumps(value, 5, buffer_callback=keep_inside)
+        if b"__main__" not in data and not _by_value():
+            return data, buffers
+    except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
+        pass
+    buffers.clear()
+    return cloudpickle.dumps(value, 5, buffer_callback=keep_inside), buffers
+
+
+def cannot_pickle(what: str, error: BaseException) -> SerializationError:
+    """The error for something that cannot be sent to another process."""
+    return SerializationError(f"{what} cannot be pickled: {type(error).__name__}: {error}")
+
+
+# -- exceptions ---------------------------------------------------------------------------------------
+
+
+def dump_exception(error: BaseException) -> bytes:
+    """Pickle an exception with its traceback's text, so that `load_exception` cannot fail on it."""
+    text = "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    stand_in = (name, text_of(error), text)
+    for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
+        try:
+            data = dump_value(form)
+            if type(_rebuild(pickle.loads(data))) is type(error):  # noqa: S301  our own bytes
+                return pickle.dumps((data, stand_in), 5)
+        except Exception:  # noqa: BLE001  a user's exception may fail in any way; the next form is simpler
+            continue
+    return pickle.dumps((None, stand_in), 5)
+
+
+def load_exception(data: bytes) -> BaseException:
+    """Undo `dump_exception`: the original type where it can be had here, else a `RemoteError`."""
+    form, stand_in = pickle.loads(data)  # noqa: S301  written by our own worker
+    try:
+        error = _rebuild(pickle.loads(form)) if form is not None else RemoteError(*stand_in)  # noqa: S301
+    except Exception:  # noqa: BLE001  its type may not be importable here
+        error = RemoteError(*stand_in)
+    error.__cause__ = RemoteTraceback(stand_in[2])
+    return error
+
+
+def _rebuild(form: Any) -> BaseException:
+    if isinstance(form, BaseException):
+        return form
+    kind, args, state = form
+    error: BaseException = kind.__new__(kind, *args)  # past an __init__ that takes other arguments
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Drop the frames of Harmony at the start, so that the user sees their own code first."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(here) and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
