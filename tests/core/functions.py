@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.core.gate import pass_through
+
 
 class Odd(Exception):
     """Takes other arguments than it hands to its base, as many users' exceptions do."""
@@ -65,6 +67,13 @@ def touch(path: str) -> str:
     return path
 
 
+def touch_behind(port: int, path: str) -> str:
+    """With a port of 0 there is no gate."""
+    if port:
+        pass_through(port, path)
+    return touch(path)
+
+
 def say(text: str) -> str:
     print(text)
     return text
@@ -72,3 +81,14 @@ def say(text: str) -> str:
 
 def process() -> int:
     return os.getpid()
+
+
+def fail_until(path: str, tries: int) -> int:
+    """Fail until it is called for the `tries`-th time, counting in a file."""
+    with open(path, "a+", encoding="ascii") as stream:
+        stream.write("x")
+        stream.seek(0)
+        count = len(stream.read())
+    if count < tries:
+        raise OSError(f"try {count}")
+    return count

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Seconds after which either side gives up; nothing here ever takes so long.
 PATIENCE = 30.0
@@ -33,7 +36,7 @@ class Gate:
             with self._inside.pop(name) as connection, contextlib.suppress(OSError):
                 connection.sendall(b"+")
 
-    def __enter__(self) -> Gate:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

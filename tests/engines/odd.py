@@ -97,10 +97,8 @@ class BombError(Exception):
         return _explode, (SystemExit, 0)
 
 
-class Slotted(Exception):
-    """Keeps its state in slots, beside its dictionary."""
-
-    __slots__ = ("code",)
+class Worded(Exception):
+    """Its constructor takes one argument, and makes another of it."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"code {code}")

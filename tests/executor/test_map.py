@@ -83,19 +83,16 @@ def test_timeout(executor: Executor, gate: Gate, timeout: float) -> None:
 
 
 def test_an_iterator_that_is_closed_cancels_what_has_not_begun(executor: Executor, gate: Gate, tmp_path: Path) -> None:
-    held = [executor.submit(pass_through, gate.port, name) for name in ("a", "b")]
-    gate.arrival()
-    gate.arrival()
-    results: Any = executor.map(functions.touch, [str(tmp_path / str(index)) for index in range(20)])
-    first = executor.submit(functions.square, 3)
+    paths = [str(tmp_path / str(index)) for index in range(20)]
+    results: Any = executor.map(functions.touch_behind, [gate.port] * 3 + [0] * 17, paths, timeout=PATIENCE)
+    assert {gate.arrival(), gate.arrival()} == set(paths[:2])
+    gate.open(paths[0])
+    assert next(results) == paths[0]
+    assert gate.arrival() == paths[2]
     results.close()
-    del results
     gate.open()
-    assert first.result(PATIENCE) == 9
-    for future in held:
-        future.result(PATIENCE)
     executor.shutdown()
-    assert len(list(tmp_path.iterdir())) < 20
+    assert 3 <= len(list(tmp_path.iterdir())) < 20
 
 
 @pytest.mark.parametrize("chunksize", [2, 7, 100, 1_000])
