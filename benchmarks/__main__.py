@@ -53,8 +53,7 @@ def _measure(plan: Plan, runner: Runner) -> list[Record]:
     """All of the plan, or what there is when the run is interrupted."""
     records: list[Record] = []
     try:
-        for record in _records(plan, runner):
-            records.append(record)
+        records.extend(_records(plan, runner))  # what came before an interruption stays
     except KeyboardInterrupt:
         _progress("")
         print("interrupted: what follows is incomplete")

@@ -241,6 +241,23 @@ def test_stdout_that_is_not_the_terminal_is_untouched(start: Start, tmp_path: Pa
     assert screen.lines[0] == "piped: 2 tasks: 2 done"
 
 
+def test_a_terminal_that_knows_ascii_only(start: Start, tmp_path: Path) -> None:
+    program = (
+        "from harmony import Workflow\n"
+        "with Workflow('w' * 80) as workflow:\n"
+        "    workflow.submit(print, 'from a task'), workflow.submit(wait, 'g1')\n"
+        "    print('printed')\n"
+        "    wait('g2')\n"
+    )
+    session = start(program, "--engine", "local", "--workers", "2", PYTHONIOENCODING="ascii:backslashreplace")
+    session.read_until(r"1/2 50 %(?s:.*)1 done, 1 running(?s:.*)1 done, 1 running")
+    open_gate(tmp_path, "g2")
+    open_gate(tmp_path, "g1")
+    screen = session.end()
+    assert sorted(screen.lines[:2]) == ["from a task", "printed"]
+    assert screen.lines[2] == "w" * 80 + ": 2 tasks: 2 done"
+
+
 def test_quiet_shows_nothing(start: Start, tmp_path: Path) -> None:
     session = start(THREE.replace('"x"', "2") + "print('over')\n", "--quiet", "--engine", "local")
     open_gate(tmp_path, "g1")

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,7 @@ def test_cancelling_ends_ranks_also_those_that_ignore_sigterm(tmp_path: Path) ->
 
     with Workflow("cancel", engine=LocalEngine(cores=2)):
         future = stubborn()
-        wait_for(tmp_path / "0", tmp_path / "1")
+        wait_for(tmp_path / "0", tmp_path / "1", given_up=future.done)
         assert future.cancel()
         with pytest.raises(CancelledError):
             future.result()
@@ -312,14 +313,15 @@ def test_ranks_end_with_their_driver(tmp_path: Path) -> None:
         """),
         encoding="utf-8",
     )
-    with subprocess.Popen([sys.executable, program]) as driver:
+    with subprocess.Popen([sys.executable, program], env={**os.environ, "TMPDIR": str(tmp_path)}) as driver:
         try:
-            wait_for(tmp_path / "0", tmp_path / "1")
+            wait_for(tmp_path / "0", tmp_path / "1", given_up=lambda: driver.poll() is not None)
         finally:
             driver.kill()  # that nothing is left is what every test is held to
 
 
-def wait_for(*paths: Path) -> None:
-    """Wait until all of these are there; the test's timeout is the limit."""
+def wait_for(*paths: Path, given_up: Callable[[], bool]) -> None:
+    """Wait until all of these are there."""
     while not all(path.exists() for path in paths):
+        assert not given_up()
         os.sched_yield()

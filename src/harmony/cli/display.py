@@ -41,9 +41,9 @@ class Display:
 
     def remove(self, workflow: Workflow) -> None:
         """Show a workflow no more. With the last one the display goes."""
-        self._rows.pop(workflow, None)
-        if not self._rows:
+        if self._rows.keys() <= {workflow}:
             self.clear()
+        self._rows.pop(workflow, None)
 
     def clear(self) -> None:
         """Leave the terminal to the program until another workflow is added."""
@@ -53,8 +53,9 @@ class Display:
             self._terminal.release()
 
     def render(self) -> RenderableType:
-        """What to show now."""
-        return Group(*(line for row in list(self._rows.values()) for line in row.lines()))
+        """What to show now: a line at least, or rich would leave an empty one behind."""
+        lines = [line for row in list(self._rows.values()) for line in row.lines()]
+        return Group(*lines) if lines else Text()
 
 
 class _Row:
@@ -78,7 +79,7 @@ class _Row:
 
     def _bar(self, counts: Counts, now: float, pace: Pace) -> Table:
         line = Table.grid(padding=(0, 1, 0, 0), expand=True)
-        line.add_column(max_width=24, no_wrap=True, overflow="ellipsis")
+        line.add_column(max_width=24, no_wrap=True, overflow="crop")
         line.add_column(ratio=1)
         for _ in range(3):
             line.add_column(no_wrap=True, justify="right")
@@ -93,7 +94,7 @@ class _Row:
 
 
 def _states(counts: Counts, rate: float) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
+    line = Text(no_wrap=True, overflow="crop")  # an ellipsis becomes six characters where stderr is ASCII
     parts = [
         (counts.done, "done", "green"),
         (counts.failed, "failed", "bold red"),

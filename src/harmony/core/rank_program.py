@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -73,6 +74,7 @@ def _load_mpi(folder: str) -> Any:
             "pip install mpich"
         )
         _fail(folder, None, refusal)
+    _unlink_shared_memory(mpi.COMM_WORLD)
     asked, size = os.environ.get(RANKS), mpi.COMM_WORLD.Get_size()
     if asked is not None and int(asked) != size:
         library = mpi.Get_library_version().strip("\0").strip().partition("\n")[0].partition(",")[0]
@@ -100,6 +102,20 @@ def _fail(folder: str, place: tuple[int, int] | None, error: BaseException, comm
         if comm is not None:
             comm.Abort(1)
         os._exit(1)
+
+
+def _unlink_shared_memory(comm: Any) -> None:
+    """Take the name from the memory that MPICH's ranks share, which it does itself only in MPI_Finalize.
+
+    An abort or a kill would leave those megabytes taken for as long as the machine is up.
+    """
+    comm.Barrier()  # now all have it open
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            for name in set(re.findall(r"/dev/shm/mpich_shm_\w+$", maps.read(), re.MULTILINE)):  # noqa: S108
+                os.unlink(name)
+    except OSError:
+        pass  # another rank was first, or there is no such thing here
 
 
 def _redirect_prints(folder: str, rank: int) -> None:
