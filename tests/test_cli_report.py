@@ -78,6 +78,24 @@ def test_workflows_that_are_open_at_once(tmp_path: Path) -> None:
     assert (got.stdout, got.returncode) == ("3\n", 0)
 
 
+@pytest.mark.parametrize("end", ["thread.join()", "print('the main part is over')"])
+def test_a_workflow_in_a_thread_of_the_program(tmp_path: Path, end: str) -> None:
+    path = write(
+        tmp_path,
+        "import threading\n"
+        "from harmony import Workflow\n"
+        "def go():\n"
+        "    with Workflow('threaded') as workflow: print(workflow.submit(int, 'x').exception(), workflow)\n"
+        "thread = threading.Thread(target=go)\n"
+        "thread.start()\n"
+        f"{end}\n",
+    )
+    got = harmony("run", "--engine", "threads", path)
+    assert "on threads" in got.stdout
+    assert got.stderr.startswith("threaded: 1 task: 1 failed\n")
+    assert got.returncode == 1
+
+
 def test_a_workflow_without_tasks(tmp_path: Path) -> None:
     got = harmony("run", write(tmp_path, "from harmony import Workflow\nwith Workflow('idle'): pass"))
     assert (got.stderr, got.returncode) == ("idle: no tasks\n", 0)

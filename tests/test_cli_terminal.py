@@ -372,3 +372,21 @@ def test_an_exception_is_told_below_what_was_printed(start: Start) -> None:
         "broken: 1 task: 1 cancelled",
     ]
     assert screen.cursor_is_shown
+
+
+def test_an_engine_that_cannot_start_leaves_a_clean_terminal(start: Start) -> None:
+    program = (
+        "from harmony import Workflow\n"
+        "from harmony.engines.threads import ThreadEngine\n"
+        "class Broken(ThreadEngine):\n"
+        "    def start(self, report): raise RuntimeError('no licence')\n"
+        "try: Workflow('first', engine=Broken()).start()\n"
+        "except RuntimeError: print('another one')\n"
+        "with Workflow('second', engine=Broken()): pass\n"
+    )
+    session = start(program)
+    screen = session.end()
+    assert screen.lines[0] == "another one"
+    assert "RuntimeError: no licence" in screen.lines
+    assert screen.cursor_is_shown
+    assert session.process.returncode == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +64,7 @@ def test_leftovers_fail_the_test_that_left_them(tmp_path: Path) -> None:
     text = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False).stdout
     orphans = re.findall(r"orphan (\d+)", text)
     for orphan in orphans:
-        subprocess.run(["kill", orphan], check=True)
+        os.kill(int(orphan), signal.SIGKILL)
     assert len(orphans) == 2
     errors = re.findall(r"^ERROR \S+::(\w+)", text, re.MULTILINE)
     assert errors == ["test_thread", "test_child", "test_unreaped", "test_orphan"], text

@@ -94,6 +94,7 @@ def test_large_arrays_go_there_and_back_and_may_be_changed() -> None:
 
     sent = numpy.arange(1_000_000)
     outcome = Outcome(Call(fn, (sent,)), 2)
+    assert outcome.error is None
     for rank, (whole, half) in enumerate(outcome.results):
         whole[0] = 7
         assert (whole[1:] == sent[1:] + rank).all()
@@ -161,6 +162,16 @@ def test_a_result_that_cannot_be_pickled_names_its_rank() -> None:
     error = Outcome(Call(fn), 2).error
     assert type(error) is SerializationError
     assert "the result of rank 1, a generator, cannot be pickled" in str(error)
+
+
+@on_ranks
+def test_memory_that_mpich_shares_has_no_name_to_leave_behind() -> None:
+    def fn() -> list[str]:
+        return [line for line in Path("/proc/self/maps").read_text().splitlines() if "/mpich_shm_" in line]
+
+    outcome = Outcome(Call(fn), 2)
+    assert outcome.error is None
+    assert all(line.endswith("(deleted)") for lines in outcome.results for line in lines)
 
 
 @on_ranks

@@ -32,7 +32,7 @@ def strain_crystal(metal: str, strain: float, cell: Output) -> None:
     atoms = bulk(metal, "fcc", a=MEASURED[metal].lattice_constant * (1 + strain), cubic=True)
     atoms.calc = EMT()
     atoms.get_potential_energy()
-    atoms.write(cell.absolute)
+    atoms.write(cell)
 
 
 @command

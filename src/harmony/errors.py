@@ -35,7 +35,7 @@ def text_of(error: BaseException) -> str:
     """Return an exception's text, also when its own ``__str__`` fails."""
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001  a user's __str__
+    except BaseException as failure:  # noqa: BLE001  a user's __str__
         return f"<its text cannot be had: {type(failure).__name__}>"
 
 

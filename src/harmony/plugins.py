@@ -25,7 +25,7 @@ def load(group: str, name: str) -> Any:
     if not points:
         known = names(group)
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         kind = group.rpartition(".")[2].rstrip("s")
         raise PluginError(f"there is no {kind} {name!r}{hint} Known here: {', '.join(known) or 'none'}")
     try:

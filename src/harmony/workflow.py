@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import Token
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,8 +44,13 @@ class Overrides:
     closed: Callable[[Workflow], None] | None = None
 
 
-#: Set around a program by ``harmony run``.
-overrides: ContextVar[Overrides] = ContextVar("harmony_overrides", default=Overrides())  # noqa: B039  it is frozen
+_chosen = Overrides()
+
+
+def override(chosen: Overrides) -> None:
+    """Let `chosen` hold for every workflow that this process makes from now on, in whichever thread."""
+    global _chosen  # noqa: PLW0603  not a ContextVar: threads of the program would not see it
+    _chosen = chosen
 
 
 class Workflow:
@@ -69,7 +74,7 @@ class Workflow:
     ) -> None:
         self.name = name
         self.bus = events.Bus()
-        chosen = overrides.get()
+        chosen = _chosen
         self._opened = chosen.opened
         self._closed = chosen.closed
         self._engines = _make_engines(engine, engines, workers, chosen)
@@ -102,6 +107,8 @@ class Workflow:
         if self._state != "open":
             return
         self._state = "closed"
+        if self._kernel.is_forked:
+            return  # the workflow goes on where it was made
         atexit.unregister(self.close)
         if self._token is not None:
             try:

@@ -280,7 +280,7 @@ def test_a_task_that_reads_what_it_writes() -> None:
 
 
 def test_two_writers_of_one_file() -> None:
-    with pytest.raises(WorkflowError, match=r"second and first both write out/\.\./a\.log, in no defined order"):
+    with pytest.raises(WorkflowError, match=r"second and first both write a\.log, in no defined order"):
         graph.order([task("first", writes="a.log"), task("second", writes="out/../a.log")])
 
 

@@ -17,15 +17,16 @@ from harmony.cli.ending import Ending
 def main() -> NoReturn:
     """Run the command line of this process and exit with its status."""
     ending = Ending()
-    atexit.register(ending.die)  # registered first, so it is called last
+    atexit.register(ending.conclude)  # registered first, so it is called last
     try:
-        outcome = harmony_command.main(prog_name="harmony", standalone_mode=False, obj=ending)
+        status = harmony_command.main(prog_name="harmony", standalone_mode=False, obj=ending) or 0
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:  # Ctrl-C while the options are read
         sys.exit(130)
-    sys.exit(outcome or 0)
+    ending.status = status
+    sys.exit(status)
 
 
 @click.group("harmony", context_settings={"help_option_names": ["-h", "--help"]})

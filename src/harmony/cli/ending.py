@@ -1,10 +1,11 @@
-"""How a run ends: by a status, or by the signal that interrupted it."""
+"""How the process ends: by a status, or by the signal that interrupted the run."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -13,26 +14,39 @@ class Terminated(SystemExit):
 
 
 class Ending:
-    """Remembers the signal that interrupted a run, so that the process can die of it when all is in order.
+    """Has the last word: threads and workflows of a program may outlast its main part, and change how it ends.
 
-    A shell that sees a signal stops its loop or script; one that sees status 130 goes on with the next line. It
-    shows 128 + the signal's number, 130 for Ctrl-C, as the status either way.
+    `finish` is called at the end of all and says whether a program that gave status 0 has failed nevertheless.
+    `signal` is the one that interrupted the run: the process then dies of it. A shell that sees a signal stops its
+    loop or script, one that sees status 130 goes on with the next line; as the status it shows 130 either way.
     """
 
     def __init__(self) -> None:
+        self.status = 0
         self.signal: int | None = None
+        self.finish: Callable[[], bool] = lambda: False
+        self._pid = os.getpid()
 
-    def die(self) -> None:
-        """Die of the signal, if there was one."""
-        if self.signal is None:
+    def conclude(self) -> None:
+        """End the process another way than it is about to, if need be; call as the last thing at the exit."""
+        if os.getpid() != self._pid:
             return
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                pass  # closed, or a pipe that nobody reads any more
-        signal.signal(self.signal, signal.SIG_DFL)
-        os.kill(os.getpid(), self.signal)
+        has_failed = self.finish()
+        if self.signal is not None:
+            _flush()
+            signal.signal(self.signal, signal.SIG_DFL)
+            os.kill(os.getpid(), self.signal)
+        elif not self.status and has_failed:
+            _flush()
+            os._exit(1)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # closed, or a pipe that nobody reads any more
 
 
 def catch_sigterm() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from harmony.cli.ending import Ending, Terminated, catch_sigterm
 from harmony.cli.watch import Watch
 from harmony.errors import ConfigError
-from harmony.workflow import Workflow, overrides
+from harmony.workflow import Workflow, override
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -28,34 +28,28 @@ def run_program(path: str, arguments: Sequence[str], watch: Watch, ending: Endin
             code = compile(stream.read(), module.__file__ or path, "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102  it is what the user asked for
 
-    status = supervise(work, watch, ending)
-    if not status:
-        watch.tell_if_idle(path)
-    return status
+    return supervise(work, watch, ending)
 
 
 def supervise(work: Callable[[], None], watch: Watch, ending: Ending) -> int:
     """Do the work with its workflows watched; tell how it ended, then report; return the exit status."""
     catch_sigterm()
-    token = overrides.set(watch.overrides)
+    ending.finish = watch.finish
+    override(watch.overrides)
     error: BaseException | None = None
     try:
         work()
     except BaseException as caught:  # noqa: BLE001  whatever ends a program is told as Python would
         error = caught
-    try:
-        watch.close()
-    except (KeyboardInterrupt, Terminated) as again:
-        error = again
     status = _tell(error, watch, ending)
-    watch.tell()
-    overrides.reset(token)
+    watch.let_go()
     return status or int(watch.failed)
 
 
 def _tell(error: BaseException | None, watch: Watch, ending: Ending) -> int:
     """Say why the program ended as Python would, and return the status it gave."""
     if error is None:
+        watch.note_idle()
         return 0
     if isinstance(error, (KeyboardInterrupt, Terminated)):
         ending.signal = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM

@@ -44,14 +44,19 @@ class Watch:
         """True in a child that the program has forked."""
         return os.getpid() != self._pid
 
-    def close(self) -> None:
-        """End the workflows that the program has left open, and the display."""
-        self._is_over = True  # what is due now is told after the reason for the end
-        for workflow in [] if self.is_fork else list(self._open):
-            workflow.close()
+    def let_go(self) -> None:
+        """The main part of the program is over. What is still open is watched until Python closes it at the exit."""
+        self._is_over = True
+        self.tell()
+        if not self._open:
+            self.finish()
+
+    def finish(self) -> bool:
+        """Leave the terminal as it was; return whether a task has failed."""
         self.hide()
-        if self._terminal is not None:
+        if self._terminal is not None and not self.is_fork:
             self._terminal.uninstall()
+        return self.failed
 
     def hide(self) -> None:
         """Leave the terminal to the program."""
@@ -73,10 +78,10 @@ class Watch:
                 elif not report.ok:
                     print(headline(report), file=sys.stderr, flush=True)
 
-    def tell_if_idle(self, program: str) -> None:
+    def note_idle(self) -> None:
         """Say so when no workflow was opened: there may be a main function that nobody calls."""
-        if not self._seen and not self._quiet and not self.is_fork:
-            print(f"{program} opened no workflow, so there is nothing to report", file=sys.stderr)
+        if not (self._seen or self._quiet or self.is_fork) and threading.active_count() == 1:
+            print(f"{sys.argv[0]} opened no workflow, so there is nothing to report", file=sys.stderr)
 
     def _opened(self, workflow: Workflow) -> None:
         if self.is_fork:
@@ -104,5 +109,5 @@ class Watch:
             ended_by_error = sys.exc_info()[0] is not None
             if report.counts.total or not ended_by_error:
                 self._due.append(report)
-        if not ended_by_error and not self._is_over:
+        if not ended_by_error or self._is_over:
             self.tell()

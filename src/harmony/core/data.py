@@ -3,71 +3,49 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class File(os.PathLike[str]):
-    """A file that a task reads or, as an `Output`, writes.
+class File(pathlib.PosixPath):
+    """A file that a task reads or, as an `Output`, writes. It is a `pathlib.Path`, and absolute.
 
-    Passed to a task, alone or nested in its arguments, it makes the task wait for whichever task of
-    the workflow writes that path. Equal and hashed by absolute path; the path is kept as given.
+    Passed to a task, alone or nested in its arguments, it makes the task wait for whichever task of the
+    workflow writes that path. A relative path is meant from where the File is made.
     """
 
-    __slots__ = ("_absolute", "path")
+    __slots__ = ()
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        if not self.path or "\0" in self.path:
-            raise ValueError(f"File({self.path!r}) is not a path; give a non-empty path without a NUL")
-        self._absolute = os.path.abspath(self.path)
+    def __new__(cls, *parts: str | os.PathLike[str]) -> Self:
+        """Make the path absolute. Raises `ValueError` for what is no path."""
+        return super().__new__(cls, _absolute(parts))
 
-    @property
-    def absolute(self) -> str:
-        """The absolute path, resolved where the File was made."""
-        return self._absolute
+    if sys.version_info >= (3, 12):
+
+        def __init__(self, *parts: str | os.PathLike[str]) -> None:
+            super().__init__(_absolute(parts))
 
     @property
-    def name(self) -> str:
-        """The last component of the path."""
-        return os.path.basename(self._absolute)
-
-    def exists(self) -> bool:
-        """True when the path is there now."""
-        return os.path.exists(self._absolute)
-
-    def read_text(self) -> str:
-        """The whole content, as UTF-8."""
-        with open(self._absolute, encoding="utf-8") as stream:
-            return stream.read()
-
-    def write_text(self, text: str) -> None:
-        """Replace the content by `text`, as UTF-8."""
-        with open(self._absolute, "w", encoding="utf-8") as stream:
-            stream.write(text)
-
-    def __fspath__(self) -> str:
-        return self._absolute
-
-    def __str__(self) -> str:
-        return self._absolute  # so that a text command finds it from whatever directory it runs in
+    def shown(self) -> str:
+        """The path for people: relative when it is below the current directory."""
+        try:
+            return os.fspath(self.relative_to(os.getcwd()))
+        except (ValueError, OSError):
+            return os.fspath(self)
 
     def __repr__(self) -> str:
-        return f"File({self.path!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, File) and other._absolute == self._absolute
-
-    def __hash__(self) -> int:
-        return hash(self._absolute)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.path, self._absolute)
+        return f"File({self.shown!r})"
 
 
-def _rebuild(path: str, absolute: str) -> File:
-    file = File(path)
-    file._absolute = absolute
-    return file
+def _absolute(parts: tuple[str | os.PathLike[str], ...]) -> str:
+    path = os.path.join(*parts) if parts else ""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError(f"File({path!r}) is not a path; give a non-empty text without a NUL")
+    return os.path.abspath(path)
 
 
 class _OutputMark:

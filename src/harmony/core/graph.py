@@ -162,13 +162,13 @@ def _describe_cycle(
     steps = []
     for before, after in itertools.pairwise(cycle):
         file = next(file for file in tasks[after].inputs if writer.get(file) == before)
-        steps.append(f"{tasks[before].name} writes {file.path}, which {tasks[after].name} reads")
+        steps.append(f"{tasks[before].name} writes {file.shown}, which {tasks[after].name} reads")
     return f"these tasks wait for each other through files: {'; '.join(steps)}. Give one of them another output path"
 
 
 def two_writers(file: File, first: str, second: str) -> WorkflowError:
     """The error for a file with two writers, whose order nothing decides."""
     return WorkflowError(
-        f"{second} and {first} both write {file.path}, in no defined order; give each its own path, "
+        f"{second} and {first} both write {file.shown}, in no defined order; give each its own path, "
         "or make one task do both"
     )

@@ -134,10 +134,19 @@ class Kernel:
 
     def cancel(self, future: TaskFuture[Any]) -> bool:
         """See `TaskFuture.cancel`."""
-        cancelled = mark_cancelled(future, also_running=future.stoppable)
-        if cancelled:
-            self._post(partial(self._ledger.cancel, future))
-        return cancelled is not False
+        if future.stoppable or self._in_caller or threading.current_thread() in self._threads[:1]:
+            cancelled = mark_cancelled(future, also_running=future.stoppable)
+            if cancelled:
+                self._post(partial(self._ledger.cancel, future))
+            return cancelled is not False
+        if future.done() or self._closed:
+            return future.cancelled()
+        answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._inbox.put(lambda: answer.put(self._cancel_unstarted(future)))
+        if self._stopping:
+            self._join_thread(0)
+            self._refuse_the_rest()
+        return answer.get()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no task is left; False when `timeout` seconds pass first."""
@@ -145,6 +154,8 @@ class Kernel:
             return True  # this process has none of the threads that could end a task
         idle = threading.Event()
         self._post(partial(self._idle.append, idle))
+        if self._closed:
+            return True  # and the loop, which would have said so, may have ended before it was asked
         return idle.wait(timeout)
 
     def close(self) -> None:
@@ -166,6 +177,11 @@ class Kernel:
         for thread in self._threads[index : index + 1]:
             if thread is not threading.current_thread():
                 thread.join()
+
+    @property
+    def is_forked(self) -> bool:
+        """True in a process that was forked from the one that made this kernel."""
+        return self._forked
 
     @property
     def counts(self) -> Counts:
@@ -304,6 +320,25 @@ class Kernel:
             failure.__cause__ = error
             self._inbox.put([Update(submission.id, TaskState.FAILED, error=failure) for submission in batch])
 
+    def _cancel_unstarted(self, future: TaskFuture[Any]) -> bool:
+        """Cancel a task that will then surely not run; False when it runs or has ended."""
+        self._drain()
+        if self._ledger.state_of(future) is TaskState.SUBMITTED:
+            name = self._ledger.engine_of(future)
+            batch = self._ledger.outbox.get(name, [])
+            if not any(submission.id == future.id for submission in batch):
+                self._all[name].cancel([future.id])
+                self._drain()
+        if self._ledger.state_of(future) in (None, TaskState.RUNNING):
+            return future.cancelled()
+        if mark_cancelled(future, also_running=False):
+            self._ledger.cancel(future)
+        return future.cancelled()
+
+    def _drain(self) -> None:
+        while (message := self._take()) is not None:
+            self._handle(message)
+
     def _stop(self) -> None:
         self._stopping = True
         self._ledger.abandon()
@@ -313,6 +348,8 @@ class Kernel:
             while (message := self._take()) is not None:
                 if isinstance(message, Record):
                     self._ledger.accept(message)
+                elif callable(message):
+                    message()
             self._ledger.abandon(WorkflowClosedError(f"workflow {self._name!r} has ended"))
             for idle in self._idle:
                 idle.set()

@@ -7,7 +7,6 @@ A finished task costs what its successors cost, and nothing else.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, cast
@@ -60,7 +59,7 @@ class Record(Submission):
         self.unresolved: Work | _Joined | None = None
         if parents or isinstance(work, (Template, Join)):
             self.unresolved = work
-        self.outputs = tuple(file.absolute for file in outputs) if outputs else ()
+        self.outputs = tuple(map(str, outputs)) if outputs else ()
         self.future = future
         future._record = self
         self.engine = engine
@@ -171,6 +170,8 @@ class Ledger:
             outcomes, self._outcomes = self._outcomes, []
             releasing, self._releasing = self._releasing, []
             self.callbacks.extend(finish(outcomes))
+            for outcome in outcomes:
+                outcome[0]._record = None
             for record, failure in releasing:
                 error = _Cancelled() if failure is None and is_cancelled(record.future) else failure
                 for successor in record.successors or ():
@@ -203,11 +204,11 @@ class Ledger:
             self._note(events.SUBMITTED, record.future, name=record.name, engine=engine)
 
     def _resolved(self, record: Record) -> Work | _Joined:
-        if record.inputs:
-            _check_inputs(record)
         work = record.unresolved
         if isinstance(work, _Joined):
             return _Joined(graph.resolve(work.value))
+        if record.inputs:
+            _check_inputs(record)
         if work is None or isinstance(work, Command):
             return record.work
         return type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
@@ -275,7 +276,11 @@ class Ledger:
 
     def _join(self, record: Record, value: Any) -> None:
         futures: list[Future[Any]] = []
-        graph.find(value, futures, [])
+        try:
+            graph.find(value, futures, [])
+        except Exception as error:  # noqa: BLE001  a dataclass's own error is the task's
+            self._end(record, None, error)
+            return
         self._enter(record, TaskState.WAITING)
         mark_waiting(record.future)
         if self._leads_back(record, futures):
@@ -320,7 +325,6 @@ class Ledger:
     def _end(self, record: Record, result: Any, error: BaseException | None) -> None:
         future = record.future
         del self._records[future.id]
-        future._record = None
         if error is None and is_cancelled(future):
             error = _Cancelled()
         if error is None:
@@ -354,6 +358,15 @@ class Ledger:
         if kind in self._bus.wanted:
             self.events.append(events.Event(kind, future.id, self._clock(), data))
 
+    def state_of(self, future: TaskFuture[Any]) -> TaskState | None:
+        """Where a task is that has not ended; None for one that has."""
+        record = self._records.get(future.id)
+        return None if record is None else record.state
+
+    def engine_of(self, future: TaskFuture[Any]) -> str:
+        """The engine of a task that has not ended."""
+        return self._records[future.id].engine
+
     @property
     def pending(self) -> int:
         """Tasks that have not ended."""
@@ -362,9 +375,9 @@ class Ledger:
 
 def _check_inputs(record: Record) -> None:
     for file in record.inputs:
-        if not os.path.exists(file.absolute):
+        if not file.exists():
             raise MissingFileError(
-                f"{record.name} reads {file.path}, which is not there, and no task submitted before it writes it"
+                f"{record.name} reads {file.shown}, which is not there, and no task submitted before it writes it"
             )
 
 
@@ -376,7 +389,7 @@ def _dependency_error(record: Record, parent: Future[Any], error: BaseException)
     root = error.__cause__ if isinstance(error, DependencyError) and error.__cause__ else error
     name = f"{parent.name} (task {parent.id})" if isinstance(parent, TaskFuture) else "a future it needs"
     if isinstance(error, DependencyError):
-        why = text_of(error).split(": ", 1)[-1]
+        why = text_of(error).partition(" was not run: ")[2]
     elif isinstance(error, _Cancelled):
         why = f"{name} was cancelled"
     else:

@@ -127,9 +127,10 @@ def dump_exception(error: BaseException) -> bytes:
     for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
         try:
             data = dump_value(form)
-            if type(_rebuild(pickle.loads(data))) is type(error):  # noqa: S301  our own bytes
+            twin = _rebuild(pickle.loads(data))  # noqa: S301  our own bytes
+            if type(twin) is type(error) and text_of(twin) == stand_in[1]:
                 return pickle.dumps((data, stand_in), 5)
-        except Exception:  # noqa: BLE001  a user's exception may fail in any way; the next form is simpler
+        except BaseException:  # noqa: BLE001  a user's exception may fail in any way; the next form is simpler
             continue
     return pickle.dumps((None, stand_in), 5)
 
@@ -139,7 +140,7 @@ def load_exception(data: bytes) -> BaseException:
     form, stand_in = pickle.loads(data)  # noqa: S301  written by our own worker
     try:
         error = _rebuild(pickle.loads(form)) if form is not None else RemoteError(*stand_in)  # noqa: S301
-    except Exception:  # noqa: BLE001  its type may not be importable here
+    except BaseException:  # noqa: BLE001  its type may not be importable here
         error = RemoteError(*stand_in)
     error.__cause__ = RemoteTraceback(stand_in[2])
     return error

@@ -71,7 +71,9 @@ class TaskFunction(Generic[R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], tuple[File, ...]]:
         assert self._signature is not None
-        bound = self._signature.bind(*args, **kwargs)
+        parallel = self.options.resources.is_parallel  # then `comm` may be left out
+        bind = self._signature.bind_partial if parallel else self._signature.bind
+        bound = bind(*args, **kwargs)
         bound.apply_defaults()
         outputs: list[File] = []
         for name in self._written:

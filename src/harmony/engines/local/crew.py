@@ -35,7 +35,7 @@ _SIZED = frozenset({str, bytes})
 _SEGMENTS = 16
 _new = tuple.__new__  # a named tuple at half the price of calling its class; it is made for every task
 _RUNNING, _DONE, _FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
-#: A worker whose tasks take longer than this is reported to be running each of them; below, only the first.
+#: A worker whose tasks take longer than this is reported to be running each of them; below, only long ones.
 _NOTICEABLE = 0.001
 
 
@@ -131,7 +131,7 @@ class Crew:
         _say_calls(worker, calls)
         if starts and worker.inflight:
             worker.news = time.monotonic()
-            self._note_running(worker)
+            self.note_running(worker)
 
     def give_one(self, worker: WorkerHandle, submission: Submission) -> None:
         """Send a call that has the worker for itself."""
@@ -181,10 +181,12 @@ class Crew:
             worker.pass_segment(head.number, segment[0])
         worker.say(wire.task_frame(head, b"" if segment else encoded.payload))
 
-    def _note_running(self, worker: WorkerHandle) -> None:
-        if worker.inflight and (worker.pace is None or worker.pace > _NOTICEABLE):
-            first = next(iter(worker.inflight.values()))
-            self.updates.append(Update(first.id, _RUNNING, place=worker.name))
+    def note_running(self, worker: WorkerHandle) -> None:
+        """Report, once, that the worker runs the first of its tasks."""
+        number = next(iter(worker.inflight), 0)
+        if number > worker.noted:
+            worker.noted = number
+            self.updates.append(Update(worker.inflight[number].id, _RUNNING, place=worker.name))
 
     # -- what they answer ----------------------------------------------------------------------------
 
@@ -210,8 +212,8 @@ class Crew:
             self.updates.append(self._update(worker, submission, kind, spent, payload, prints))
         if count:
             worker.keep_pace(seconds, count)
-            if worker.is_plain:
-                self._note_running(worker)
+            if worker.is_plain and seconds > _NOTICEABLE * count:
+                self.note_running(worker)
         return skipped
 
     def _update(

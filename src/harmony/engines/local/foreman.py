@@ -45,7 +45,7 @@ class Foreman:
         self._retire = retire
         self._ready = ReadyQueue()
         self._programs: set[Program] = set()
-        self._balancing = False
+        self._patrolling = False
         self._failure: EngineFailed | None = None
         self._is_winding_up = False
 
@@ -82,6 +82,8 @@ class Foreman:
         self._ready.put_back(self._crew.hear(worker))
         heard = len(worker.inflight) < before
         self._free_if_done(worker)
+        if worker.is_plain and worker.inflight:
+            self._patrol_later()
         return heard
 
     def died(self, worker: WorkerHandle) -> None:
@@ -174,15 +176,27 @@ class Foreman:
         if self._ready.holds_cores_back:
             for worker in ahead:
                 self._take_back(worker)
-        elif not self._balancing and self._slots.free_cores and self._crew.has_room() and not self._ready.plain:
-            self._balancing = True
-            self._after(1.2 * SILENCE, self._rebalance)
+        elif self._is_free_for_plain():
+            self._patrol_later()
 
-    def _rebalance(self) -> None:
-        self._balancing = False
+    def _is_free_for_plain(self) -> bool:
+        return bool(self._slots.free_cores) and self._crew.has_room() and not self._ready.plain
+
+    def _patrol_later(self) -> None:
+        if not self._patrolling:
+            self._patrolling = True
+            self._after(1.2 * SILENCE, self._patrol)
+
+    def _patrol(self) -> None:
+        """Look after workers whose task takes longer than was to be expected."""
+        self._patrolling = False
         for worker in self._crew.workers:
-            if worker.is_plain and len(worker.inflight) > 1 and worker.is_silent:
-                self._take_back(worker)
+            if worker.is_plain and worker.is_silent:
+                self._crew.note_running(worker)
+                if len(worker.inflight) > 1 and self._is_free_for_plain():
+                    self._take_back(worker)
+            elif worker.is_plain and worker.inflight:
+                self._patrol_later()
 
     def _take_back(self, worker: WorkerHandle) -> None:
         self._ready.put_back(worker.take_back())

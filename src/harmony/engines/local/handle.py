@@ -50,6 +50,10 @@ class WorkerHandle:
                 pass_fds=inherited,
                 start_new_session=True,
             )
+        except BaseException:
+            self.frames.close()
+            self.descriptors.close()
+            raise
         finally:
             frames.close()
             descriptors.close()
@@ -68,6 +72,7 @@ class WorkerHandle:
         self.verdict: BaseException | None = None
         self.pace: float | None = None
         self.news = time.monotonic()
+        self.noted = 0
         self._next = 1
         self._held = bytearray()
         self._unsent: deque[memoryview] = deque()

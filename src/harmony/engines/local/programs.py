@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from harmony.core.engine import Submission, Update
 from harmony.core.task import Call, Command, TaskState
 from harmony.core.work import (
     cannot_start,
+    check_outputs,
     judge,
     make_directory,
     open_streams,
@@ -21,8 +24,9 @@ from harmony.core.work import (
     signal_group,
     walltime_exceeded,
 )
+from harmony.engines.local.guard import VARIABLE, sweep
 from harmony.engines.local.slots import Grant
-from harmony.errors import CommandError, EngineFailed
+from harmony.errors import CommandError, PluginError
 
 if TYPE_CHECKING:
     from harmony.core.ranks import RankCall
@@ -38,38 +42,44 @@ class Program:
         self.grant = grant
         self.verdict: BaseException | None = None
         self._ranks: RankCall | None = None
-        self._command, extra = self._prepare(submission)
-        options = submission.options
-        self._environment = {**environment, **extra, **grant.environment(), **dict(options.environment)}
-        make_directory(self._command, options.directory)
-        self._streams = open_streams(self._command, options.directory)
+        self._mark = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self.began = time.monotonic()
-        try:
+        options = submission.options
+        self._environment = {**environment, **grant.environment(), **dict(options.environment)}
+        with contextlib.ExitStack() as undo:
+            self._command = self._parallel() if options.resources.is_parallel else _command(submission)
+            if self._ranks is not None:
+                undo.callback(self._ranks.close)
+            make_directory(self._command, options.directory)
+            self._streams = open_streams(self._command, options.directory)
+            for descriptor in self._streams:
+                undo.callback(os.close, descriptor)
+            self.began = time.monotonic()
             self.pid = self._start(options.directory)
-        except BaseException:
-            self._close()
-            raise
+            self._held = undo.pop_all()
 
-    def _prepare(self, submission: Submission) -> tuple[Command, Mapping[str, str]]:
-        work, resources = submission.work, submission.options.resources
-        if not resources.is_parallel:
-            assert isinstance(work, Command)
-            return work, {}
+    def _parallel(self) -> Command:
         from harmony.core.mpi import find_launcher  # only who asks for ranks pays for MPI
         from harmony.core.ranks import RankCall
 
+        submission, resources = self.submission, self.submission.options.resources
         launcher = find_launcher()
         if launcher is None:
-            raise EngineFailed(
+            raise PluginError(
                 f"{submission.name} asks for {resources.ranks} ranks and there is no MPI launcher here; install one, "
                 "such as Debian's openmpi-bin, or: pip install mpich"
             )
-        if isinstance(work, Call):
-            self._ranks = RankCall(work, submission.name)
-            work = Command(tuple(self._ranks.argv))
-        argv, extra = launcher.wrap(work.argv, resources)
-        return Command(argv, work.stdin, work.stdout, work.stderr), extra
+        if isinstance(submission.work, Call):
+            self._ranks = RankCall(submission.work, submission.name)
+            command = Command(self._ranks.argv)
+        else:
+            command = _command(submission)
+        argv, extra = launcher.wrap(command.argv, resources)
+        # Ranks have process groups of their own, some sessions too; by this mark they are found all the same.
+        self._mark = uuid.uuid4().hex
+        self._environment.update(extra)
+        self._environment[VARIABLE] = f"{self._environment.get(VARIABLE, '')}:{self._mark}"
+        return Command(argv, command.stdin, command.stdout, command.stderr)
 
     def _start(self, directory: str | None) -> int:
         argv = self._command.argv
@@ -109,6 +119,13 @@ class Program:
         """Send a signal to its process group; with a verdict, that is how its task ends."""
         self.verdict = verdict or self.verdict
         signal_group(self.pid, number)
+        if number == signal.SIGKILL:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        signal_group(self.pid, signal.SIGKILL)  # whoever of its group has outlived it
+        if self._mark:
+            sweep(self._mark)
 
     def overtime(self) -> BaseException:
         """The verdict for a program that has run longer than its walltime."""
@@ -117,7 +134,7 @@ class Program:
     def reap(self) -> None:
         """Collect the process, which has been killed, and whatever it held."""
         self._status()
-        self._close()
+        self._held.close()
 
     def ended(self) -> Update:
         """Collect the process, which has ended, and return what became of the task."""
@@ -130,22 +147,25 @@ class Program:
         else:
             return Update(submission.id, TaskState.DONE, result, None, seconds, "local", self._prints())
         finally:
-            self._close()
+            self._held.close()
 
     def _outcome(self, seconds: float) -> Any:
         status = self._status()
+        if self.verdict is not None or (status and self._mark):
+            self._sweep()
         if self.verdict is not None:
-            signal_group(self.pid, signal.SIGKILL)  # whoever of its group has outlived it
             raise self.verdict
         if status is None:
             raise CommandError(
                 self._command.args, reason="has ended, but its exit code was taken by another wait() of this program"
             )
-        if self._ranks is not None:
-            return self._ranks.collect(read_captured(self._streams[2]))
         submission = self.submission
+        if self._ranks is not None:
+            results = self._ranks.collect(read_captured(self._streams[2]))
+            check_outputs(submission.name, submission.outputs)
+            return results
         return judge(
-            self._command,
+            _command(submission),
             status,
             self._streams,
             directory=submission.options.directory,
@@ -164,8 +184,7 @@ class Program:
     def _prints(self) -> str:
         return self._ranks.prints() if self._ranks is not None else ""
 
-    def _close(self) -> None:
-        for descriptor in self._streams:
-            os.close(descriptor)
-        if self._ranks is not None:
-            self._ranks.close()
+
+def _command(submission: Submission) -> Command:
+    assert isinstance(submission.work, Command)
+    return submission.work

@@ -187,6 +187,7 @@ def _cannot_load(what: str, error: BaseException) -> SerializationError:
 
 
 def _on_sigterm(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough; a second one would cut the clean-up short
     raise Terminated
 
 
@@ -203,4 +204,5 @@ def main(frames: int, descriptors: int, board: int) -> None:
         Worker(socket.socket(fileno=frames), socket.socket(fileno=descriptors), shared.Board(board)).run()
     except (Terminated, ConnectionError, EOFError):
         pass
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.__stdout__
