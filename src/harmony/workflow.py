@@ -22,6 +22,8 @@ from harmony.core.future import TaskFuture
 from harmony.core.kernel import Kernel
 from harmony.core.report import Counts, Report
 from harmony.core.task import DEFAULT, Call, Options, Task
+from harmony.engines.inline import InlineEngine
+from harmony.engines.threads import ThreadEngine
 from harmony.errors import ConfigError, WorkflowClosedError
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Workflow:
         self._closed = chosen.closed
         self._engines = _make_engines(engine, engines, workers, chosen)
         in_caller = any(Capability.IN_CALLER in made.capabilities for made in self._engines.values())
-        driver = _make("inline", None) if in_caller else plugins.load(plugins.ENGINES, "threads")(64, name="driver")
+        driver = InlineEngine() if in_caller else ThreadEngine(64, name="driver")
         self._kernel = Kernel(self._engines, driver, name=name, bus=self.bus)
         self._state = "new"
         self._token: Token[Submitter | None] | None = None

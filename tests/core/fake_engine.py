@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ class FakeEngine:
         self.start_error: Exception | None = None
         self.submit_errors: list[Exception] = []
         self.cancel_errors: list[Exception] = []
+        self.while_cancelling: Callable[[], None] | None = None
         self._given: queue.SimpleQueue[Submission] = queue.SimpleQueue()
         self._report: Report | None = None
         self._plugged = threading.Event()
@@ -60,6 +61,8 @@ class FakeEngine:
     def cancel(self, ids: Sequence[int]) -> None:
         self.calls.append("cancel")
         self.cancelled.extend(ids)
+        if self.while_cancelling:
+            self.while_cancelling()
         if self.cancel_errors:
             raise self.cancel_errors.pop(0)
 

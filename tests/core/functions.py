@@ -92,3 +92,21 @@ def fail_until(path: str, tries: int) -> int:
     if count < tries:
         raise OSError(f"try {count}")
     return count
+
+
+def node(index: int, fails: bool, parents: Any) -> int:
+    """One node of a random graph: a number of its own and of its parents' values, or an error."""
+    if fails:
+        raise ValueError(f"node {index}")
+    value = index
+    for number in numbers_in(parents):
+        value = (value * 1_000_003 + number) % 2**61
+    return value
+
+
+def numbers_in(value: Any) -> list[int]:
+    """The numbers inside lists, tuples and dicts, in their order."""
+    if isinstance(value, int):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value
+    return [number for item in inside for number in numbers_in(item)]

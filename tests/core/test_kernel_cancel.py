@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 
 import pytest
@@ -92,6 +92,82 @@ def test_while_it_runs_and_was_submitted_as_the_standard_library_has_it(kernel: 
     assert not future.cancel()
     engine.done(taken, 1)
     assert future.result(PATIENCE) == 1
+
+
+def test_the_standard_answer_is_sure(kernel: Kernel, engine: FakeEngine) -> None:
+    """Where the standard library says that a task is cancelled, it has not begun and never will."""
+    future = kernel.submit(call(), stoppable=False)
+    taken = engine.take()
+    assert future.cancel()
+    assert set(engine.cancelled) == {taken.id}, "the engine has been told before the answer is given"
+    assert future.cancelled()
+    assert future.cancel()
+
+
+@pytest.mark.parametrize("meanwhile", ["running", "done", "fail"])
+def test_the_standard_answer_waits_for_what_the_engine_knows(
+    kernel: Kernel, engine: FakeEngine, meanwhile: str
+) -> None:
+    future = kernel.submit(call(), stoppable=False)
+    taken = engine.take()
+    news: dict[str, Callable[[], None]] = {
+        "running": lambda: engine.running(taken),
+        "done": lambda: engine.done(taken, "result"),
+        "fail": lambda: engine.fail(taken, ValueError()),
+    }
+    engine.while_cancelling = news[meanwhile]
+    assert not future.cancel()
+    assert not future.cancelled()
+    if meanwhile == "running":
+        engine.done(taken, "result")
+    assert (wait_for(future) is None) is (meanwhile != "fail")
+
+
+def test_the_standard_answer_of_what_waits(kernel: Kernel, engine: FakeEngine) -> None:
+    parent = kernel.submit(call(name="parent"))
+    child = kernel.submit(call(parent, name="child"), stoppable=False)
+    assert child.cancel()
+    assert engine.cancelled == []
+    with engine.one_turn(kernel):
+        unsent = kernel.submit(call(name="unsent"), stoppable=False)
+        answers: list[bool] = []
+        thread = threading.Thread(target=lambda: answers.append(unsent.cancel()))
+        thread.start()
+    thread.join(PATIENCE)
+    assert answers == [True]
+    assert unsent.cancelled()
+
+
+def test_the_standard_answer_from_an_engine_that_breaks(
+    kernel: Kernel, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    future = kernel.submit(call(), stoppable=False)
+    engine.take()
+    engine.cancel_errors = [OSError("connection lost")]
+    future.cancel()
+    other = kernel.submit(call())
+    engine.done(engine.take(), "fine")
+    assert other.result(PATIENCE) == "fine"
+    assert "connection lost" in caplog.text
+
+
+def test_the_standard_answer_while_the_kernel_closes(kernel: Kernel, engine: FakeEngine) -> None:
+    futures = [kernel.submit(call(), stoppable=False) for _ in range(200)]
+    answers: list[bool] = []
+    begun = threading.Event()
+
+    def cancel() -> None:
+        for future in futures:
+            answers.append(future.cancel())
+            begun.set()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    assert begun.wait(PATIENCE)
+    kernel.close()
+    thread.join(PATIENCE)
+    assert answers == [True] * 200
+    assert all(future.cancelled() for future in futures)
 
 
 def test_after_the_end(kernel: Kernel, engine: FakeEngine) -> None:

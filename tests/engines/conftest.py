@@ -1,4 +1,4 @@
-"""Gates and news for the tests of engines."""
+"""Workflows, gates and news for the tests of engines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from pathlib import Path
 
 import pytest
 from tests.engines.rig import Gate, News
+
+from harmony import Workflow
+from harmony.engines.local import LocalEngine
+
+
+@pytest.fixture
+def wf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflow]:
+    """A workflow on one worker, in the test's folder; what has not ended when the test does is cancelled."""
+    monkeypatch.chdir(tmp_path)
+    wf = Workflow(engine=LocalEngine(workers=1, cores=4, gpus=1, memory="1GB")).start()
+    yield wf
+    wf.close()
 
 
 @pytest.fixture

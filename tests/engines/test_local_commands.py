@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,10 @@ from harmony import Workflow
 from harmony.core.future import TaskFuture
 from harmony.core.task import Command, CommandResult, Options, Task
 from harmony.core.work import CAPTURE_LIMIT
-from harmony.engines.local import LocalEngine
 from harmony.errors import CommandError
 
 #: A command is started in one way, or in another when it has a directory.
 DIRECTORIES = pytest.mark.parametrize("directory", [None, "somewhere"])
-
-
-@pytest.fixture
-def wf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflow]:
-    monkeypatch.chdir(tmp_path)
-    with Workflow(engine=LocalEngine(workers=1, cores=4)) as wf:
-        yield wf
 
 
 def start(wf: Workflow, args: Sequence[str] | str, directory: str | None = None) -> TaskFuture[CommandResult]:
@@ -109,7 +100,8 @@ def test_killed_by_a_signal(wf: Workflow, directory: str | None) -> None:
 @DIRECTORIES
 def test_signals_are_as_a_shell_starts_programs(wf: Workflow, directory: str | None) -> None:
     text = start(wf, ["grep", "^Sig[BI]", "/proc/self/status"], directory).result(PATIENCE).stdout
-    assert {line.split(":")[0]: int(line.split()[1], 16) for line in text.splitlines()} == {"SigBlk": 0, "SigIgn": 0}
+    blocked, ignored = (int(line.split()[1], 16) for line in text.splitlines())
+    assert (blocked, ignored & ~(3 << 31)) == (0, 0)  # the C library keeps 32 and 33 for itself
 
 
 def test_output_larger_than_what_is_kept(tmp_path: Path) -> None:
@@ -152,9 +144,18 @@ def test_one_file_for_both_streams(wf: Workflow, tmp_path: Path) -> None:
     assert Path(path).read_text() == "a\nb\nc\n"
 
 
-def test_descriptors_of_the_driver_stay_there(wf: Workflow) -> None:
-    listed = start(wf, [sys.executable, "-I", "-S", "-c", "import os; print(os.listdir('/proc/self/fd'))"])
-    assert len(eval(listed.result(PATIENCE).stdout)) == 4  # three streams, and the one that looks
+def test_descriptors_of_the_driver_stay_there(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from harmony import Workflow, command
+
+        @command
+        def look(): return [sys.executable, "-I", "-S", "-c", "import os; print(len(os.listdir('/proc/self/fd')))"]
+
+        with Workflow() as wf:
+            print(look().result().stdout, look.with_options(directory=".")().result().stdout)
+    """
+    assert run(tmp_path, program).split() == ["4", "4"]  # three streams, and the one that looks
 
 
 def test_many_short_ones(wf: Workflow) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import random
 import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.engines.rig import (
-    PATIENCE, Gate, News, hold, identity, kill_once, lines, note, pass_gate, tell, wait_gone, workers,
+    PATIENCE,
+    Gate,
+    News,
+    hold,
+    identity,
+    kill_once,
+    lines,
+    note,
+    pass_gate,
+    tell,
+    wait_gone,
+    workers,
 )  # fmt: skip
 
 from harmony import Workflow, task
@@ -25,12 +35,6 @@ from harmony.engines.local import LocalEngine
 from harmony.errors import EngineFailed, SerializationError, WorkerLost
 
 TRIES = MACHINERY_RETRIES + 1
-
-
-@pytest.fixture
-def wf() -> Iterator[Workflow]:
-    with Workflow(engine=LocalEngine(workers=1)) as wf:
-        yield wf
 
 
 def note_and_exit(path: str, code: int) -> None:
@@ -118,25 +122,26 @@ def test_tasks_sent_ahead_of_a_death_happen_once(wf: Workflow, tmp_path: Path, g
     assert Counter(lines(noted)) == Counter({"dying": 2, **{str(i): 1 for i in range(500)}})
 
 
-def start_noted(path: str, i: int) -> int:
+def note_number(path: str, i: int) -> tuple[int, int]:
     note(path, i)
-    return i
+    return i, os.getpid()
 
 
 def test_random_kills(tmp_path: Path, scale: Callable[[int, int], int]) -> None:
-    count, kills, chance = scale(2000, 50_000), 0, random.Random(7)
+    count, kills = scale(2000, 50_000), 0
     noted = tmp_path / "noted"
     with Workflow(engine=LocalEngine(workers=2)) as wf:
-        futures = {wf.submit(start_noted, str(noted), i): i for i in range(count)}
-        for seen, _ in enumerate(wf.as_completed(futures, timeout=None)):
-            if seen % 100 == 50 and (alive := sorted(workers())):
-                os.kill(chance.choice(alive), signal.SIGKILL)
+        futures = {wf.submit(note_number, str(noted), i): i for i in range(count)}
+        for seen, done in enumerate(wf.as_completed(futures)):
+            if seen % 100 == 50 and done.exception() is None and (worker := done.result()[1]) in workers():
+                os.kill(worker, signal.SIGKILL)
                 kills += 1
+    assert kills >= 5
     starts = Counter(map(int, lines(noted)))
     lost = 0
     for future, i in futures.items():
         if (error := future.exception()) is None:
-            assert future.result() == i
+            assert future.result()[0] == i
             assert starts[i] >= 1
         else:
             assert isinstance(error, WorkerLost)

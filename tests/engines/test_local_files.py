@@ -14,15 +14,7 @@ from tests.engines.rig import PATIENCE, lines, note, run
 
 from harmony import File, Output, Workflow, command, task
 from harmony.core.task import Call, Command, Task
-from harmony.engines.local import LocalEngine
 from harmony.errors import CommandError, CycleError, DependencyError, MissingFileError, ResourceError
-
-
-@pytest.fixture
-def wf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflow]:
-    monkeypatch.chdir(tmp_path)
-    with Workflow(engine=LocalEngine(workers=1, cores=2, memory="1GB", gpus=1)) as wf:
-        yield wf
 
 
 @command
@@ -80,12 +72,6 @@ def test_missing_output(wf: Workflow) -> None:
     assert isinstance(reader.__cause__, MissingFileError)
 
 
-def test_task_that_reads_what_it_writes(wf: Workflow) -> None:
-    with pytest.raises(CycleError, match="same"):
-        copy(File("same"), File("same"))
-    assert wf.report().counts.total == 0
-
-
 def test_tasks_that_wait_for_each_other(wf: Workflow) -> None:
     a, b, c = File("a"), File("b"), File("c")
     ring = [
@@ -100,13 +86,13 @@ def test_tasks_that_wait_for_each_other(wf: Workflow) -> None:
 
 
 def test_resources_that_are_not_there(wf: Workflow) -> None:
-    for settings in ({"cores": 3}, {"gpus": 2}, {"memory": "2GB"}, {"ranks": 3}, {"nodes": 2}):
+    for settings in ({"cores": 5}, {"gpus": 2}, {"memory": "2GB"}, {"ranks": 5}, {"nodes": 2}):
         for fn in (task(os.getpid, **settings), command(lambda: ["true"], **settings)):  # type: ignore[call-overload]
             with pytest.raises(ResourceError) as caught:
                 fn()
             assert "LocalEngine" in str(caught.value)
             if "nodes" not in settings:
-                assert "2 cores, 1 GPUs, 1 GB" in str(caught.value)
+                assert "4 cores, 1 GPUs, 1 GB" in str(caught.value)
     assert wf.report().counts.total == 0
 
 
@@ -124,12 +110,10 @@ def test_full_disk_under_a_function(wf: Workflow) -> None:
 
 
 def test_full_disk_under_a_command(wf: Workflow) -> None:
-    error = wf.submit_task(Task(Command("echo text", stdout="/dev/full"))).exception(PATIENCE)
+    error = wf.submit_task(Task(Command("/bin/echo text", stdout="/dev/full"))).exception(PATIENCE)
     assert isinstance(error, CommandError)
     assert error.exit_code
     assert "No space left" in error.stderr
-    both = wf.submit_task(Task(Command("echo text", stdout="/dev/full", stderr="/dev/full"))).exception(PATIENCE)
-    assert isinstance(both, CommandError)
 
 
 def test_limit_on_the_size_of_files(wf: Workflow) -> None:

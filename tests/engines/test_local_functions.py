@@ -7,21 +7,12 @@ import gc
 import math
 import operator
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.engines.rig import PATIENCE, run
 
 from harmony import Workflow
-from harmony.engines.local import LocalEngine
-
-
-@pytest.fixture
-def wf() -> Iterator[Workflow]:
-    with Workflow(engine=LocalEngine(workers=1)) as wf:
-        yield wf
 
 
 def test_lambdas_closures_and_recursion(wf: Workflow) -> None:

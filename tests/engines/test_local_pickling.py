@@ -14,18 +14,16 @@ from tests.engines import odd
 from tests.engines.rig import PATIENCE, identity, lines, note
 
 from harmony import Workflow
-from harmony.engines.local import LocalEngine
 from harmony.errors import CommandError, RemoteError, RemoteTraceback, SerializationError
 
 #: Errors that end more than a task, where code catches too little.
 KINDS = [ValueError, SystemExit, KeyboardInterrupt]
 
 
-@pytest.fixture
-def wf() -> Iterator[Workflow]:
-    with Workflow(engine=LocalEngine(workers=1)) as wf:
-        yield wf
-        assert wf.submit(abs, -7).result(PATIENCE) == 7  # whatever happened, the engine works
+@pytest.fixture(autouse=True)
+def _engine_works_after_it(wf: Workflow) -> Iterator[None]:
+    yield
+    assert wf.submit(abs, -7).result(PATIENCE) == 7
 
 
 def error_of(wf: Workflow, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> BaseException:

@@ -126,12 +126,12 @@ class Ledger:
             if update.stdout:
                 future.stdout += update.stdout
                 self._note(events.PRINTED, future, text=update.stdout, name=future.name)
-            if update.state is TaskState.RUNNING:
+            if update.state is done:
+                self._worked(record, update)
+            elif update.state is TaskState.RUNNING:
                 self._enter(record, TaskState.RUNNING)
                 mark_running(future)
                 self._note(events.RUNNING, future, name=future.name, place=update.place)
-            elif update.state is done:
-                self._worked(record, update)
             elif update.state is TaskState.CANCELLED:
                 mark_cancelled(future, also_running=True)
                 self._end(record, None, _Cancelled())

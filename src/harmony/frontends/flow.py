@@ -21,6 +21,7 @@ from harmony.errors import ConfigError
 from harmony.resources import resources
 
 R = TypeVar("R")
+_NONE: dict[str, Any] = {}  # one for all calls without keywords; nobody writes to it
 _new = tuple.__new__  # a named tuple at half the price of calling its class; two are made for every call
 _RESOURCES = frozenset({"cores", "gpus", "ranks", "nodes", "memory", "exclusive"})
 _OPTIONS = frozenset({"walltime", "retries", "environment", "directory", "on"})
@@ -59,7 +60,7 @@ class TaskFunction(Generic[R]):
     def make_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Return the task that a call with these arguments is, without submitting it."""
         if not self._written:
-            return _new(Task, (_new(Call, (self.fn, args, kwargs)), self.name, self.options, (), ()))
+            return _new(Task, (_new(Call, (self.fn, args, kwargs or _NONE)), self.name, self.options, (), ()))
         args, kwargs, outputs = self._bind(args, kwargs)
         return Task(Call(self.fn, args, kwargs), self.name, self.options, (), outputs)
 
