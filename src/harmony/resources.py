@@ -29,6 +29,12 @@ def parse_memory(value: int | str | None) -> int | None:
     return int(float(match[1]) * unit)
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `ResourceError` when a setting is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ResourceError(f"{name}={value!r} must be a whole number, at least {least}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What a task or a job needs. The default is one process on one core.
@@ -52,8 +58,7 @@ class Resources:
             if field.name == "exclusive" or value is None:
                 continue
             least = 0 if field.name == "gpu_cores_per_process" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ResourceError(f"{field.name}={value!r} must be a whole number, at least {least}")
+            check_whole(field.name, value, least)
         if self.node_count and self.processes_per_node:
             product = self.node_count * self.processes_per_node
             if self.process_count not in (None, product):
@@ -108,8 +113,10 @@ def resources(
 ) -> Resources:
     """Resources in the short words of the decorators; `cores` and `gpus` count per rank."""
     for name, value, least in (("cores", cores, 1), ("gpus", gpus, 0), ("ranks", ranks, 1), ("nodes", nodes, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ResourceError(f"{name}={value!r} must be a whole number, at least {least}")
+        if value is not None:
+            check_whole(name, value, least)
+    if not isinstance(exclusive, bool):
+        raise ResourceError(f"exclusive={exclusive!r} must be True or False")
     return Resources(
         node_count=nodes,
         process_count=ranks,

@@ -8,20 +8,20 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import Token
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from harmony import events, plugins
 from harmony.core import graph
-from harmony.core.current import Submitter, current
+from harmony.core.current import current
+from harmony.core.data import File
 from harmony.core.engine import Capability, Engine
 from harmony.core.executor import WorkflowExecutor
 from harmony.core.future import TaskFuture
 from harmony.core.kernel import Kernel
 from harmony.core.report import Counts, Report
-from harmony.core.task import DEFAULT, Call, Options, Task
+from harmony.core.task import DEFAULT, Call, Command, Options, Task
 from harmony.engines.inline import InlineEngine
 from harmony.engines.threads import ThreadEngine
 from harmony.errors import ConfigError, WorkflowClosedError
@@ -84,7 +84,7 @@ class Workflow:
         driver = InlineEngine() if in_caller else ThreadEngine(64, name="driver")
         self._kernel = Kernel(self._engines, driver, name=name, bus=self.bus)
         self._state = "new"
-        self._token: Token[Submitter | None] | None = None
+        self._outer: Any = None
         self._began = self._ended = 0.0
         if show_prints:
             self.bus.observe(_show_prints, [events.PRINTED])
@@ -100,7 +100,8 @@ class Workflow:
         self._began = time.monotonic()
         self._kernel.start()
         self._state = "open"
-        self._token = current.set(self)
+        self._outer = current.get()
+        current.set(self)
         atexit.register(self.close)
         return self
 
@@ -112,11 +113,8 @@ class Workflow:
         if self._kernel.is_forked:
             return  # the workflow goes on where it was made
         atexit.unregister(self.close)
-        if self._token is not None:
-            try:
-                current.reset(self._token)
-            except ValueError:
-                current.set(None)  # closed from another context than it was started in, as notebooks do
+        if current.get() is self:
+            current.set(self._still_open())
         try:
             self._kernel.close()
         finally:
@@ -124,13 +122,20 @@ class Workflow:
             if self._closed is not None:
                 self._closed(self)
 
+    def _still_open(self) -> Workflow | None:
+        """The workflow around this one, or around that, which is open: in notebooks they close in any order."""
+        outer: Workflow | None = self._outer
+        while outer is not None and outer._state != "open":
+            outer = outer._outer
+        return outer
+
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             if error is None:
-                self._kernel.wait()
+                self._kernel.wait_for_all()
         finally:
             self.close()
         if error is None and self._opened is None:
@@ -160,12 +165,19 @@ class Workflow:
 
         Raises `CycleError` when they wait for each other through files; then none is accepted.
         """
+        tasks = [_with_inputs(task) for task in tasks]
+        for task in tasks:
+            self._kernel.check(task)
         futures: dict[int, TaskFuture[Any]] = {}
         for index in graph.order(tasks):
             futures[index] = self.submit_task(tasks[index])
         return [futures[index] for index in range(len(tasks))]
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]:
+    @overload
+    def submit(self, fn: Callable[..., TaskFuture[T]], /, *args: Any, **kwargs: Any) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> TaskFuture[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
         """Run ``fn(*args, **kwargs)`` as a task; `fn` may be decorated or plain. From any thread."""
         make_task = getattr(fn, "make_task", None)
         if make_task is not None:
@@ -178,7 +190,11 @@ class Workflow:
             raise ConfigError(f"submit() takes a function and its arguments; {fn!r} cannot be called")
         return self.submit_task(Task(Call(fn, args, kwargs), getattr(fn, "__name__", type(fn).__name__)))
 
-    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[TaskFuture[T]]:
+    @overload
+    def map(self, fn: Callable[..., TaskFuture[T]], /, *iterables: Iterable[Any]) -> list[TaskFuture[T]]: ...
+    @overload
+    def map(self, fn: Callable[..., T], /, *iterables: Iterable[Any]) -> list[TaskFuture[T]]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> list[TaskFuture[Any]]:
         """Submit ``fn(a, b, …)`` for the items of the iterables, in their order, to the end of the shortest."""
         return [self.submit(fn, *row) for row in zip(*iterables, strict=False)]
 
@@ -265,6 +281,14 @@ def _make(engine: str | Engine, workers: int | None) -> Engine:
     if workers is not None:
         raise ConfigError(f"workers={workers} goes to an engine that is named; give it to {type(engine).__name__}()")
     return engine
+
+
+def _with_inputs(task: Task) -> Task:
+    if isinstance(task.work, Command):
+        return task
+    files: list[File] = []
+    graph.find((task.work.args, task.work.kwargs), [], files)
+    return graph.add_inputs(task, files)
 
 
 def _first_line(text: str) -> str:

@@ -74,6 +74,13 @@ def touch_behind(port: int, path: str) -> str:
     return touch(path)
 
 
+def note(path: str, text: object) -> None:
+    """Append a line to a file, at once."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{text}\n".encode())
+    os.close(descriptor)
+
+
 def say(text: str) -> str:
     print(text)
     return text

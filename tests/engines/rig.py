@@ -177,6 +177,10 @@ def started(folder: Path, text: str, *arguments: str) -> Iterator[subprocess.Pop
     ) as process:
         try:
             yield process
+        except BaseException:
+            process.kill()
+            print(*process.communicate(), file=sys.stderr)  # for who reads why the test has failed
+            raise
         finally:
             process.kill()
 

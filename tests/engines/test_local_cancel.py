@@ -65,8 +65,8 @@ def test_what_refuses_to_end_is_killed(gate: Gate, news: News) -> None:
         futures = [
             wf.submit(stubborn, gate.path, news.path),
             wf.submit_task(Task(Command(deaf))),
-            task(walltime=0.1)(stubborn)(gate.path, news.path),
-            command(lambda: deaf, walltime=0.1)(),
+            task(walltime=1.5)(stubborn)(gate.path, news.path),
+            command(lambda: deaf, walltime=1.5)(),
         ]
         found = news.numbers(4)
         for future in futures[:2]:
@@ -112,6 +112,7 @@ def test_sent_ahead_of_a_long_one(wf: Workflow, gate: Gate, news: News, tmp_path
     others = [wf.submit(note, noted, i) for i in range(400)]
     news.hear()
     assert all(future.cancel() for future in others[::2])
+    assert wf.submit_task(Task(Command("true"))).result(PATIENCE)  # the engine has taken note of the cancellation
     assert not long.done()
     gate.open()
     assert long.result(PATIENCE) == "long"
@@ -130,7 +131,7 @@ def test_ten_thousand_at_once(
         futures = [wf.submit(hold, gate.path, news.path) for _ in range(2 if long_first else 0)]
         found = news.numbers(len(futures))
         futures += [wf.submit(note, noted, i) for i in range(count)]
-        cancelled = [future.cancel() for future in futures]
+        cancelled = [future.cancel() for future in reversed(futures)]  # those that run last, so that no other starts
         if long_first:
             assert all(cancelled)
         for process in found:
@@ -218,6 +219,18 @@ def test_function_that_runs_too_long(wf: Workflow, run: Callable[[], Any]) -> No
     assert isinstance(error, TimeoutError)
     assert "walltime of 0.1 s" in str(error)
     assert wf.submit(identity, 1).result(PATIENCE) == 1
+
+
+def wrap_any_error(gate: str) -> None:
+    try:
+        pass_gate(gate)
+    except BaseException as error:
+        raise RuntimeError("something went wrong") from error
+
+
+def test_walltime_is_the_reason_whatever_the_function_makes_of_it(wf: Workflow, gate: Gate) -> None:
+    error = task(walltime=0.5)(wrap_any_error)(gate.path).exception(PATIENCE)
+    assert isinstance(error, WalltimeExceeded)
 
 
 def test_walltime_is_the_works_own_failure(wf: Workflow, tmp_path: Path) -> None:

@@ -67,6 +67,19 @@ def test_before_it_begins_it_can(executor: Executor, gate: Gate, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [str(index) for index in range(9)]
 
 
+def test_what_says_it_is_cancelled_never_runs(executor: Executor, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    futures: list[Future[None]] = []
+    for index in range(1_000):
+        futures.append(executor.submit(functions.note, str(log), index))
+        if index % 3 == 2:
+            assert futures[-2].cancel() is futures[-2].cancelled()
+    cancelled = {index for index, future in enumerate(futures) if future.cancelled()}
+    executor.shutdown()
+    ran = {int(line) for line in log.read_text().splitlines()}
+    assert ran == set(range(1_000)) - cancelled
+
+
 def test_timeouts(executor: Executor, gate: Gate) -> None:
     (future,) = hold(executor, gate, "a")
     for timeout in (0, 0.01):

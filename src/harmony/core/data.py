@@ -33,9 +33,9 @@ class File(pathlib.PosixPath):
     def shown(self) -> str:
         """The path for people: relative when it is below the current directory."""
         try:
-            return os.fspath(self.relative_to(os.getcwd()))
-        except (ValueError, OSError):
-            return os.fspath(self)
+            return str(self).removeprefix(os.path.join(os.getcwd(), ""))
+        except OSError:  # the current directory is gone
+            return str(self)
 
     def __repr__(self) -> str:
         return f"File({self.shown!r})"

@@ -122,6 +122,13 @@ def _resolve_dataclass(value: Any, around: set[int]) -> Any:
     return twin
 
 
+def add_inputs(task: Task, files: Sequence[File]) -> Task:
+    """Return the task with these files among its inputs, but for those that it writes."""
+    written = set(task.outputs)
+    inputs = (*task.inputs, *(file for file in files if file not in written))
+    return task._replace(inputs=tuple(dict.fromkeys(inputs)))
+
+
 def order(tasks: Sequence[Task]) -> list[int]:
     """Return the indices of `tasks` so that whoever writes a file comes before those who read it.
 

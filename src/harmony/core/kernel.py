@@ -65,11 +65,12 @@ class Kernel:
         self._idle: list[threading.Event] = []
         self._in_caller = any(Capability.IN_CALLER in engine.capabilities for engine in self._engines.values())
         self._turning = threading.RLock()
-        self._closed = False
+        self._closed = True
+        self._why_closed = "is not started"
         self._stopping = False
         self._fault: HarmonyError | None = None
         self._forked = False
-        self._deliveries: queue.SimpleQueue[TaskFuture[Any] | None] = queue.SimpleQueue()
+        self._deliveries: queue.SimpleQueue[TaskFuture[Any] | Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -90,6 +91,7 @@ class Kernel:
                 thread = threading.Thread(target=run, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
+        self._closed, self._why_closed = False, "has ended"
 
     # -- the door: any thread ----------------------------------------------------------------------
 
@@ -100,8 +102,7 @@ class Kernel:
         refuses.
         """
         if self._closed:
-            why = "belongs to the process that was forked" if self._forked else "has ended"
-            raise WorkflowClosedError(f"workflow {self._name!r} {why}; {task.name} was not accepted")
+            raise WorkflowClosedError(f"workflow {self._name!r} {self._why_closed}; {task.name} was not accepted")
         engine, cores, can_stop = self._place(task)
         future: TaskFuture[Any] = TaskFuture(next(self._ids), task.name, self, stoppable and can_stop)
         work = task.work
@@ -122,9 +123,7 @@ class Kernel:
         if not isinstance(task.work, Command):
             graph.find((task.work.args, task.work.kwargs), found, files)
         if files or task.inputs or task.outputs:
-            written = set(task.outputs)
-            inputs = (*task.inputs, *(file for file in files if file not in written))
-            task = task._replace(inputs=tuple(dict.fromkeys(inputs)))
+            task = graph.add_inputs(task, files)
             found.extend(self._file_parents(task, future, found))
         return task, tuple(dict.fromkeys(found)) if len(found) > 1 else found
 
@@ -139,10 +138,13 @@ class Kernel:
             if cancelled:
                 self._post(partial(self._ledger.cancel, future))
             return cancelled is not False
-        if future.done() or self._closed:
+        if future.done():
+            return future.cancelled()
+        if self._closed:
+            self._join_thread(0)
             return future.cancelled()
         answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._inbox.put(lambda: answer.put(self._cancel_unstarted(future)))
+        self._inbox.put(partial(self._cancel_unstarted, future, answer))
         if self._stopping:
             self._join_thread(0)
             self._refuse_the_rest()
@@ -150,13 +152,28 @@ class Kernel:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no task is left; False when `timeout` seconds pass first."""
-        if self._forked:
-            return True  # this process has none of the threads that could end a task
+        if self._closed:
+            return True
         idle = threading.Event()
         self._post(partial(self._idle.append, idle))
         if self._closed:
             return True  # and the loop, which would have said so, may have ended before it was asked
         return idle.wait(timeout)
+
+    def wait_for_all(self) -> None:
+        """Wait until no task is left and every callback has run, also for the tasks that callbacks submit."""
+        self.wait()
+        seen = -1
+        while seen != self.counts.total and not self._in_caller and not self._closed:
+            seen = self.counts.total
+            delivered = threading.Event()
+            self._deliveries.put(delivered.set)
+            delivered.wait()
+            self.wait()
+
+    def check(self, task: Task) -> None:
+        """Raise what `submit` would raise because no engine can run the task."""
+        self._place(task)
 
     def close(self) -> None:
         """Cancel what has not ended, close the engines, run the last callbacks. Idempotent."""
@@ -305,11 +322,8 @@ class Kernel:
             for box in (name, DRIVER):
                 unsent = self._ledger.outbox.get(box, [])
                 unsent[:] = [submission for submission in unsent if submission.id not in dropped]
-            try:
-                self._all[DRIVER].cancel(ids)
-                self._all[name].cancel(ids)
-            except Exception:  # noqa: BLE001  an engine, or a fault of ours: all waiting futures must end
-                _log.exception("engine %r failed to cancel %d tasks", name, len(ids))
+            for box in (DRIVER, name):
+                self._cancel_on(box, ids)
 
     def _submit_to(self, name: str, batch: list[Submission]) -> None:
         try:
@@ -320,20 +334,27 @@ class Kernel:
             failure.__cause__ = error
             self._inbox.put([Update(submission.id, TaskState.FAILED, error=failure) for submission in batch])
 
-    def _cancel_unstarted(self, future: TaskFuture[Any]) -> bool:
-        """Cancel a task that will then surely not run; False when it runs or has ended."""
-        self._drain()
-        if self._ledger.state_of(future) is TaskState.SUBMITTED:
-            name = self._ledger.engine_of(future)
-            batch = self._ledger.outbox.get(name, [])
-            if not any(submission.id == future.id for submission in batch):
-                self._all[name].cancel([future.id])
-                self._drain()
-        if self._ledger.state_of(future) in (None, TaskState.RUNNING):
-            return future.cancelled()
-        if mark_cancelled(future, also_running=False):
-            self._ledger.cancel(future)
-        return future.cancelled()
+    def _cancel_unstarted(self, future: TaskFuture[Any], answer: queue.SimpleQueue[bool]) -> None:
+        """Cancel a task that will then surely not run; answer False when it runs or has ended."""
+        try:
+            self._drain()
+            if self._ledger.state_of(future) is TaskState.SUBMITTED:
+                name = self._ledger.engine_of(future)
+                batch = self._ledger.outbox.get(name, [])
+                if not any(submission.id == future.id for submission in batch):
+                    self._cancel_on(name, [future.id])
+                    self._drain()
+            is_unstarted = self._ledger.state_of(future) in (TaskState.WAITING, TaskState.SUBMITTED)
+            if is_unstarted and mark_cancelled(future, also_running=False):
+                self._ledger.cancel(future)
+        finally:
+            answer.put(future.cancelled())
+
+    def _cancel_on(self, name: str, ids: list[int]) -> None:
+        try:
+            self._all[name].cancel(ids)
+        except Exception:  # noqa: BLE001  it is an engine's, and the tasks are cancelled for the user all the same
+            _log.exception("engine %r failed to cancel %d tasks", name, len(ids))
 
     def _drain(self) -> None:
         while (message := self._take()) is not None:
@@ -357,13 +378,14 @@ class Kernel:
     # -- harmony-delivery ------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        while (future := self._deliveries.get()) is not None:
+        while (item := self._deliveries.get()) is not None:
             try:
-                run_callbacks(future)
+                run_callbacks(item) if isinstance(item, TaskFuture) else item()
             except BaseException:  # noqa: BLE001  a callback that exits must not end the delivery of all others
-                _log.exception("a callback of %r failed", future)
+                _log.exception("a callback of %r failed", item)
 
 
 def _disown(kernel: Kernel | None) -> None:
     if kernel is not None:
         kernel._closed = kernel._forked = True
+        kernel._why_closed = "belongs to the process that was forked"

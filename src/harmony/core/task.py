@@ -110,7 +110,7 @@ Work = Call | Command | Template | Join
 class CommandResult:
     """How a command that ended with status 0 went.
 
-    `stdout` and `stderr` hold what was captured (at most the last 16 MiB), or "" when the stream went
+    `stdout` and `stderr` hold what was captured (at most the last 8 MiB), or "" when the stream went
     to a file; `outputs` are its declared output files, in the order of the parameters.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -23,7 +24,7 @@ from harmony.errors import (
 )
 
 #: The most of a captured stream that is kept; of a longer one, its end.
-CAPTURE_LIMIT = 16 * 2**20
+CAPTURE_LIMIT = 8 * 2**20
 #: The most of stderr that an error shows.
 ERROR_TAIL = 4000
 #: Seconds between the polite signal and the sure one.
@@ -59,10 +60,13 @@ def open_streams(command: Command, directory: str | None) -> tuple[int, int, int
 
 def _open(command: Command, stream: str, path: str, flags: int, directory: str | None) -> int:
     try:
-        return os.open(os.path.join(directory or "", path), flags | os.O_CLOEXEC, 0o666)
+        # Not blocking, or a FIFO that nobody has open would keep the engine here for ever.
+        descriptor = os.open(os.path.join(directory or "", path), flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
     except OSError as error:
         reason = f"could not be started: its {stream} {path!r} cannot be opened: {error.strerror}"
         raise CommandError(command.args, reason=reason) from error
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _nameless_file() -> int:
@@ -87,14 +91,19 @@ def read_captured(descriptor: int) -> str:
 
 
 def _read_tail(command: Command, stderr: int, directory: str | None) -> str:
+    if command.stderr is None:
+        return read_captured(stderr)[-ERROR_TAIL:]
     try:
-        if command.stderr is None:
-            return read_captured(stderr)[-ERROR_TAIL:]
-        with open(os.path.join(directory or "", command.stderr), "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - ERROR_TAIL))
-            return stream.read().decode(errors="replace")
+        descriptor = os.open(os.path.join(directory or "", command.stderr), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return ""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return ""  # a device has no end
+        return os.pread(descriptor, ERROR_TAIL, max(0, status.st_size - ERROR_TAIL)).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def judge(

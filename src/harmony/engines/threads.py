@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from harmony.core.engine import Capability, Capacity, Report, Submission, Update
 from harmony.core.task import TaskState
 from harmony.engines._here import run_here
-from harmony.errors import ConfigError
+from harmony.resources import check_whole
 
 
 class ThreadEngine:
@@ -23,8 +23,8 @@ class ThreadEngine:
     capabilities = frozenset({Capability.CALLS, Capability.COMMANDS})
 
     def __init__(self, workers: int | None = None, *, name: str = "thread") -> None:
-        if workers is not None and workers < 1:
-            raise ConfigError(f"workers={workers!r} must be at least 1")
+        if workers is not None:
+            check_whole("workers", workers, 1)
         self._limit = workers or os.cpu_count() or 1
         self._name = name
         self._report: Report | None = None
@@ -87,7 +87,8 @@ class ThreadEngine:
                 submission = self._queue.popleft()
                 cores = submission.options.resources.cores
                 self._free -= cores
-            self._tell(Update(submission.id, TaskState.RUNNING, place=name))
+                # Told before `cancel` can look: what it does not find has been said to run.
+                self._tell(Update(submission.id, TaskState.RUNNING, place=name))
             update = run_here(submission, name)
             with self._changed:
                 self._free += cores

@@ -41,10 +41,14 @@ class TaskFunction(Generic[R]):
         self.fn = fn
         self._settings = dict(settings)
         self.name = str(settings.get("name") or getattr(fn, "__name__", type(fn).__name__))
-        self.options = make_options(self._word, {k: v for k, v in settings.items() if k not in self._own()})
+        for key in ("name", "on"):
+            if not isinstance(settings.get(key), (str, type(None))):
+                raise ConfigError(f"{key}={settings[key]!r} must be a text")
+        self.options = make_options(self._word, settings, self._own())
         self._written = _output_parameters(fn, settings.get("outputs", ()))
-        self._signature = inspect.signature(fn) if self._written else None
+        self._signature = _signature_to_bind(fn, self._written)
 
+    __name__: str
     _word = "@task"
 
     @classmethod
@@ -59,7 +63,7 @@ class TaskFunction(Generic[R]):
 
     def make_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Return the task that a call with these arguments is, without submitting it."""
-        if not self._written:
+        if self._signature is None:
             return _new(Task, (_new(Call, (self.fn, args, kwargs or _NONE)), self.name, self.options, (), ()))
         args, kwargs, outputs = self._bind(args, kwargs)
         return Task(Call(self.fn, args, kwargs), self.name, self.options, (), outputs)
@@ -129,7 +133,7 @@ class CommandFunction(TaskFunction[CommandResult]):
     def make_task(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Task:
         """Return the task. The command is built now, or when the futures it needs have ended."""
         outputs: tuple[File, ...] = ()
-        if self._written:
+        if self._signature is not None:
             args, kwargs, outputs = self._bind(args, kwargs)
         futures: list[Future[Any]] = []
         files: list[File] = []
@@ -208,13 +212,23 @@ def _output_parameters(fn: Callable[..., Any], named: str | Iterable[str]) -> tu
     except Exception:  # noqa: BLE001  a hint may name what exists for type checkers only
         hints = getattr(fn, "__annotations__", {})
     found = [name for name, hint in hints.items() if name != "return" and _marks_output(hint)]
-    extra = [named] if isinstance(named, str) else list(named)
+    extra = [named] if isinstance(named, str) or not isinstance(named, Iterable) else list(named)
     if extra:
         known = list(inspect.signature(fn).parameters)
         for name in extra:
             if name not in known:
                 raise ConfigError(f"outputs={name!r} is not a parameter of {fn.__name__}; it has: {', '.join(known)}")
     return tuple(dict.fromkeys([*found, *extra]))
+
+
+def _signature_to_bind(fn: Callable[..., Any], written: tuple[str, ...]) -> inspect.Signature | None:
+    """The signature, where calls have to be bound to it: for outputs, and for files that are defaults."""
+    try:
+        signature = inspect.signature(fn)
+    except (ValueError, TypeError):
+        return None  # some built-in functions have none
+    has_files = any(isinstance(parameter.default, File) for parameter in signature.parameters.values())
+    return signature if written or has_files else None
 
 
 def _marks_output(hint: Any) -> bool:
@@ -225,11 +239,11 @@ def _marks_output(hint: Any) -> bool:
     return any(_marks_output(part) for part in typing.get_args(hint) if not isinstance(part, str))
 
 
-def make_options(word: str, settings: Mapping[str, Any]) -> Options:
+def make_options(word: str, settings: Mapping[str, Any], others: frozenset[str] = frozenset()) -> Options:
     """Return `Options` from the decorators' keywords; raise `ConfigError` for one that does not exist."""
     for key in settings:
-        if key not in _RESOURCES and key not in _OPTIONS:
-            known = ", ".join(sorted(_RESOURCES | _OPTIONS | _SHAPE))
+        if key not in _RESOURCES and key not in _OPTIONS and key not in others:
+            known = ", ".join(sorted(_RESOURCES | _OPTIONS | others))
             raise ConfigError(f"{word} has no option {key!r}; it has: {known}")
     retries = settings.get("retries", 0)
     directory = settings.get("directory")

@@ -228,7 +228,7 @@ class Crew:
                 sizes = pickle.loads(payload)  # noqa: S301
                 result = shared.read_segment(shared.receive_descriptor(worker.descriptors), sizes)
             else:
-                error = load_exception(payload)
+                error = worker.verdict or load_exception(payload)
                 return Update(submission.id, _FAILED, None, error, seconds, worker.name, prints)
         except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
             failure = SerializationError(f"the result of {submission.name} cannot be unpickled here: {error!r}")

@@ -27,7 +27,7 @@ from harmony.engines.local.programs import Program
 from harmony.engines.local.slots import Slots, count_cores, find_gpus, total_memory
 from harmony.engines.local.timers import Timers
 from harmony.errors import ConfigError, EngineFailed
-from harmony.resources import parse_memory
+from harmony.resources import check_whole, parse_memory
 
 _log = logging.getLogger("harmony")
 
@@ -54,8 +54,8 @@ class LocalEngine:
         initargs: Sequence[Any] = (),
     ) -> None:
         for name, value in (("workers", workers), ("cores", cores)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{name}={value!r} must be a whole number, at least 1")
+            if value is not None:
+                check_whole(name, value, 1)
         size = parse_memory(memory)
         if size is not None and size <= 0:
             raise ConfigError(f"memory={memory!r} must be more than 0")

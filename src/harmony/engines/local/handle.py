@@ -77,7 +77,7 @@ class WorkerHandle:
         self._held = bytearray()
         self._unsent: deque[memoryview] = deque()
         self._parts: list[bytes] = []
-        self.say(wire.frame(wire.INIT, pickle.dumps(tuple(wire.Setup(sys.path, name, initializer)), 5)))
+        self.say(wire.frame(wire.INIT, pickle.dumps(tuple(wire.Setup(sys.path, sys.argv, name, initializer)), 5)))
 
     # -- what it has ---------------------------------------------------------------------------------
 

@@ -113,8 +113,9 @@ def find_gpus(asked: int | Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0:
         return tuple(str(index) for index in range(asked))
     if asked is not None:
-        names = () if isinstance(asked, (int, str)) else tuple(map(str, asked))
-        if isinstance(asked, (int, str)) or len(set(names)) < len(names):
+        listed = isinstance(asked, (list, tuple)) and all(isinstance(name, (str, int)) for name in asked)
+        names = tuple(map(str, asked)) if listed and not isinstance(asked, int) else ()
+        if not listed or len(set(names)) < len(names):
             raise ConfigError(f"gpus={asked!r} must be a number, at least 0, or a list of different device names")
         return names
     for variable in GPU_VARIABLES:

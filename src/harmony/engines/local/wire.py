@@ -26,6 +26,7 @@ class Setup(NamedTuple):
     """What a worker needs to know once."""
 
     path: list[str]
+    argv: list[str]
     name: str
     initializer: bytes | None
 

@@ -11,6 +11,7 @@ import pickle
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ class Worker:
 
     def _set_up(self, setup: wire.Setup) -> bool:
         sys.path[:] = setup.path
+        sys.argv[:] = setup.argv
         sys.stdout = self._prints
         kind, payload = wire.READY, b""
         if setup.initializer is not None:
@@ -101,6 +103,8 @@ class Worker:
                 args, kwargs = shared.read_segment(segment, head.sizes)
             else:
                 args, kwargs = pickle.loads(payload)  # noqa: S301  from our own driver
+        except Terminated:
+            raise
         except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
             self._fail(head.number, 0.0, _cannot_load(f"an argument of {head.name}", error))
             return
@@ -142,6 +146,8 @@ class Worker:
                 kind, payload = wire.SEGMENT, pickle.dumps(sizes, 5)
             else:
                 kind, payload = wire.VALUE, encoded.payload
+        except Terminated:
+            raise
         except BaseException as error:  # noqa: BLE001  a user's __reduce__ may raise anything
             self._fail(number, seconds, cannot_pickle(f"the result, a {type(result).__name__},", error))
             return
@@ -178,6 +184,8 @@ class _Unloaded:
         """Import or rebuild the function."""
         try:
             return load_function(self._data)
+        except Terminated:
+            raise
         except BaseException as error:
             raise _cannot_load("the function", error) from error
 
@@ -191,6 +199,23 @@ def _on_sigterm(number: int, frame: object) -> NoReturn:
     raise Terminated
 
 
+def _let_forks_be_terminated() -> None:
+    """In a fork SIGTERM means the default again. It is held back meanwhile: CPython drops what comes over the fork."""
+    masks: dict[int, set[int]] = {}
+
+    def before() -> None:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident()))
+
+    def after_in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
+
+
 def _on_sigint(number: int, frame: object) -> None:
     """Ctrl-C is the driver's business. A handler, not SIG_IGN, which the programs that a task starts would inherit."""
 
@@ -199,7 +224,7 @@ def main(frames: int, descriptors: int, board: int) -> None:
     """Run a worker on these inherited descriptors."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     signal.signal(signal.SIGINT, _on_sigint)
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    _let_forks_be_terminated()
     try:
         Worker(socket.socket(fileno=frames), socket.socket(fileno=descriptors), shared.Board(board)).run()
     except (Terminated, ConnectionError, EOFError):
