@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import sysconfig
 import threading
 import time
@@ -16,6 +17,9 @@ from typing import TypeVar
 import pytest
 
 T = TypeVar("T")
+
+#: How long the fixtures may take to end after a test that took too long itself.
+TEARDOWN_SECONDS = 30.0
 
 #: Every descendant inherits this, so that one whose parent has died is recognised too.
 TAG = f"HARMONY_TEST_RUN={os.getpid()}"
@@ -45,6 +49,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Limit the fixtures too: the one alarm of pytest-timeout is spent when it has failed the test itself."""
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        return (yield)
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("the fixtures took too long to end"))
+    signal.setitimer(signal.ITIMER_REAL, TEARDOWN_SECONDS, TEARDOWN_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

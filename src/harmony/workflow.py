@@ -296,6 +296,8 @@ def _first_line(text: str) -> str:
 
 
 def _show_prints(printed: Sequence[events.Event]) -> None:
+    if sys.stdout is None:
+        return  # a daemon
     for event in printed:
         sys.stdout.write(event.data["text"])
     sys.stdout.flush()

@@ -190,6 +190,7 @@ def test_before_its_worker_is_ready(tmp_path: Path, gate: Gate, news: News) -> N
         unwanted = [wf.submit(note, noted, 1), task(cores=1, environment={"A": "1"})(note)(noted, 2)]
         news.hear()
         assert all(future.cancel() for future in unwanted)
+        assert wf.wait(timeout=PATIENCE)  # the engine has been told
         gate.open()
         assert wf.submit(identity, 3).result(PATIENCE) == 3
     assert lines(tmp_path / "noted") == []

@@ -110,9 +110,14 @@ def test_main_classes_among_arrays(tmp_path: Path) -> None:
     assert run(tmp_path, program) == "well\n"
 
 
-@pytest.mark.parametrize(
-    "wrap", [identity, lambda value: [value], lambda value: lambda: value], ids=["bare", "list", "closure"]
-)
+WRAPS: dict[str, Callable[[Any], Any]] = {
+    "bare": identity,
+    "in a list": lambda value: [value],
+    "in a closure": lambda value: lambda: value,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 @pytest.mark.parametrize("make", [bytes, bytearray, lambda size: "ä" * (size // 2)], ids=["bytes", "bytearray", "str"])
 def test_large_bytes_and_texts(wf: Workflow, make: Callable[[int], Any], wrap: Callable[[Any], Any]) -> None:
     value = make(LARGE)

@@ -111,7 +111,8 @@ class TaskFuture(Future[T]):
     def cancel(self) -> bool:
         """Cancel the task, also while it runs if its engine can end running work.
 
-        Returns False when it has ended, or runs where it cannot be ended.
+        Returns False when it has ended, or runs where it cannot be ended. The engine is told a moment later: what
+        was about to start may still start, and is then ended. `workflow.wait()` returns after it was told.
         """
         return self.owner.cancel(self)
 

@@ -63,6 +63,7 @@ class Kernel:
         self._writers = Writers()
         self._timers: list[tuple[float, int, Record]] = []
         self._idle: list[threading.Event] = []
+        self._ended_when_idle = 0  # tasks whose callbacks, if any, are all with the delivery thread
         self._in_caller = any(Capability.IN_CALLER in engine.capabilities for engine in self._engines.values())
         self._turning = threading.RLock()
         self._closed = True
@@ -164,8 +165,8 @@ class Kernel:
         """Wait until no task is left and every callback has run, also for the tasks that callbacks submit."""
         self.wait()
         seen = -1
-        while seen != self.counts.total and not self._in_caller and not self._closed:
-            seen = self.counts.total
+        while seen != self._ended_when_idle and not self._in_caller and not self._closed:
+            seen = self._ended_when_idle
             delivered = threading.Event()
             self._deliveries.put(delivered.set)
             delivered.wait()
@@ -266,6 +267,7 @@ class Kernel:
             self._ledger.abandon(self._fault)
             self._tell()
         if self._idle and not self._ledger.pending and self._inbox.empty():
+            self._ended_when_idle = self.counts.ended
             for idle in self._idle:
                 idle.set()
             self._idle.clear()

@@ -97,6 +97,7 @@ class LocalEngine:
             watch=self._watch_program,
             retire=self._retire,
         )
+        _fill_standard_streams()
         self._guard.start()
         self._report = report
         self._wake = os.pipe()
@@ -245,3 +246,10 @@ class LocalEngine:
         self._timers.add(seconds, act)
         if threading.current_thread() is not self._thread:
             self._wake_up()
+
+
+def _fill_standard_streams() -> None:
+    """Open what a daemon has closed of descriptors 0 to 2, or pipes would get these numbers and pass for streams."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)

@@ -8,6 +8,7 @@ for whatever reason, the guard kills those groups and every process of this user
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import select
@@ -121,7 +122,8 @@ class Guard:
     def dismiss(self) -> None:
         """Let it sweep, and wait for its end."""
         if self._process is not None:
-            os.write(self._lifeline, b"!")  # closing it says nothing while a fork of this process holds it
+            with contextlib.suppress(BrokenPipeError):  # it was killed
+                os.write(self._lifeline, b"!")  # closing it says nothing while a fork of this process holds it
             os.close(self._lifeline)
             self._process.wait()
             self._process = None
