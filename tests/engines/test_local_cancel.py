@@ -18,6 +18,7 @@ import pytest
 from tests.engines.rig import PATIENCE, Gate, News, hold, identity, lines, note, pass_gate, tell, wait_gone
 
 from harmony import Workflow, command, task
+from harmony.core.future import TaskFuture
 from harmony.core.task import Command, Options, Task, TaskState
 from harmony.engines.local import LocalEngine
 from harmony.errors import WalltimeExceeded
@@ -66,7 +67,7 @@ def test_what_refuses_to_end_is_killed(gate: Gate, news: News) -> None:
             wf.submit(stubborn, gate.path, news.path),
             wf.submit_task(Task(Command(deaf))),
             task(walltime=1.5)(stubborn)(gate.path, news.path),
-            command(lambda: deaf, walltime=1.5)(),
+            command(walltime=1.5)(lambda: deaf)(),
         ]
         found = news.numbers(4)
         for future in futures[:2]:
@@ -167,7 +168,7 @@ def test_cancel_while_the_engine_is_behind_the_news(wf: Workflow, gate: Gate, ne
     SlowToArrive.arrived.clear()
     SlowToArrive.let_go.clear()
     warm_up(wf)
-    slow = wf.submit(SlowToArrive)
+    slow: TaskFuture[Any] = wf.submit(SlowToArrive)
     ended, running = wf.submit(tell, news.path, "ended"), wf.submit(hold, gate.path, news.path, "well")
     assert SlowToArrive.arrived.wait(PATIENCE)
     assert news.hear() == ["ended"]
@@ -270,7 +271,7 @@ def test_walltime_starts_when_the_function_does() -> None:
 @pytest.mark.parametrize("walltime", [30 * 86_400, 1e12, math.inf])
 def test_walltimes_without_end(wf: Workflow, walltime: float) -> None:
     assert task(walltime=walltime)(identity)(1).result(PATIENCE) == 1
-    assert command(lambda: ["true"], walltime=walltime)().result(PATIENCE)
+    assert command(walltime=walltime)(lambda: ["true"])().exception(PATIENCE) is None
     assert wf.submit(identity, 2).result(PATIENCE) == 2
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.engines.rig import PATIENCE, lines, note, run
@@ -86,8 +87,9 @@ def test_tasks_that_wait_for_each_other(wf: Workflow) -> None:
 
 
 def test_resources_that_are_not_there(wf: Workflow) -> None:
-    for settings in ({"cores": 5}, {"gpus": 2}, {"memory": "2GB"}, {"ranks": 5}, {"nodes": 2}):
-        for fn in (task(os.getpid, **settings), command(lambda: ["true"], **settings)):  # type: ignore[call-overload]
+    asked: list[dict[str, Any]] = [{"cores": 5}, {"gpus": 2}, {"memory": "2GB"}, {"ranks": 5}, {"nodes": 2}]
+    for settings in asked:
+        for fn in (task(**settings)(os.getpid), command(**settings)(lambda: ["true"])):
             with pytest.raises(ResourceError) as caught:
                 fn()
             assert "LocalEngine" in str(caught.value)
@@ -114,6 +116,9 @@ def test_full_disk_under_a_command(wf: Workflow) -> None:
     assert isinstance(error, CommandError)
     assert error.exit_code
     assert "No space left" in error.stderr
+    both = wf.submit_task(Task(Command("/bin/echo text", stdout="/dev/full", stderr="/dev/full"))).exception(PATIENCE)
+    assert isinstance(both, CommandError)
+    assert both.stderr == ""
 
 
 def test_limit_on_the_size_of_files(wf: Workflow) -> None:

@@ -8,7 +8,6 @@ import math
 import operator
 import weakref
 from pathlib import Path
-from typing import Any
 
 from tests.engines.rig import PATIENCE, run
 
@@ -182,6 +181,11 @@ SIMPLE = "\nfrom harmony import Workflow\nwith Workflow() as wf: print(wf.submit
 
 
 def test_what_a_function_refers_to_is_shared_by_no_one(wf: Workflow) -> None:
-    seen: list[Any] = []
-    assert wf.submit(lambda: (seen.append(1), len(seen))[1]).result(PATIENCE) == 1
+    seen: list[int] = []
+
+    def see() -> int:
+        seen.append(1)
+        return len(seen)
+
+    assert wf.submit(see).result(PATIENCE) == 1
     assert seen == []

@@ -94,7 +94,8 @@ def test_workflow_in_a_task(wf: Workflow) -> None:
     def inner(count: int) -> int:
         with Workflow(engine=LocalEngine(workers=2)) as deeper:
             echo = command(lambda: ["echo", "7"])()
-            return sum(deeper.gather(deeper.map(abs, range(count)))) + int(echo.result().stdout)
+            total: int = sum(deeper.gather(deeper.map(abs, range(count))))
+            return total + int(echo.result().stdout)
 
     assert wf.submit(inner, 50).result(PATIENCE) == sum(range(50)) + 7
 

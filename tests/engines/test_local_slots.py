@@ -7,6 +7,7 @@ import random
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,8 +46,7 @@ def tell_gpus(gate: str, news: str) -> None:
 @pytest.mark.usefixtures("no_gpus_shown")
 def test_tasks_at_once_have_different_gpus(gate: Gate, news: News) -> None:
     with open_on(workers=3, gpus=2) as wf:
-        for _ in range(3):
-            third = task(gpus=1)(tell_gpus)(gate.path, news.path)
+        *_, third = [task(gpus=1)(tell_gpus)(gate.path, news.path) for _ in range(3)]
         first = news.hear(2)
         assert wf.submit(tell_gpus, os.devnull, news.path).result(PATIENCE) is None  # a worker and a core are free …
         assert news.hear() == ["none|none|none"]
@@ -148,6 +148,10 @@ def test_wide_task_is_not_starved(narrow: Callable[[int], TaskFuture[Any]]) -> N
         assert wide.result(PATIENCE) == "wide"
 
 
+def _append(ended: list[str], name: str, _: object) -> None:
+    ended.append(name)
+
+
 def test_wide_task_has_its_turn_though_many_narrow_ones_are_there() -> None:
     ended: list[str] = []
     with open_on(workers=2, cores=2) as wf:
@@ -155,7 +159,7 @@ def test_wide_task_has_its_turn_though_many_narrow_ones_are_there() -> None:
         futures.append(task(name="wide", cores=2)(identity)(1))
         futures += [wf.submit(time.sleep, 0.001) for _ in range(2500)]
         for future in futures:
-            future.add_done_callback(lambda future: ended.append(future.name))
+            future.add_done_callback(partial(_append, ended, future.name))
     assert ended.index("wide") < 2500
 
 

@@ -246,6 +246,8 @@ class Kernel:
                 self._turn(self._take())
 
     def _take(self) -> Message | None:
+        if self._inbox.empty():  # cheaper than the exception, which comes once a turn
+            return None
         try:
             return self._inbox.get_nowait()
         except queue.Empty:
@@ -283,6 +285,8 @@ class Kernel:
             self._ledger.update(message)
 
     def _try_again(self) -> None:
+        if not self._timers and not self._ledger.later:
+            return
         now = time.monotonic()
         for delay, record in self._ledger.later:
             heapq.heappush(self._timers, (now + delay, record.future.id, record))

@@ -68,11 +68,16 @@ class Crew:
     @property
     def present(self) -> int:
         """Workers that take tasks, or will."""
-        return sum(not worker.is_retired and worker.verdict is None for worker in self.workers)
+        return sum([not worker.is_retired and worker.verdict is None for worker in self.workers])
 
     def has_room(self) -> bool:
         """True when a worker is free, or another may be started."""
-        return self.failure is None and (self.present < self._limit or any(w.is_idle for w in self.workers))
+        if self.failure is not None:
+            return False
+        for worker in self.workers:
+            if worker.is_idle:
+                return True
+        return self.present < self._limit
 
     def idle_gpus(self) -> tuple[str, ...]:
         """The GPUs that free workers have seen already."""
@@ -83,7 +88,7 @@ class Crew:
         idle = [worker for worker in self.workers if worker.is_idle]
         wanted = [w for w in idle if not grant.gpus or w.gpus == grant.gpus] or [w for w in idle if w.gpus is None]
         if wanted:
-            worker = max(wanted, key=lambda w: (w.is_ready, w.gpus is None, w.news))
+            worker = wanted[0] if len(wanted) == 1 else max(wanted, key=_preference)
         else:
             if self.present >= self._limit and idle:
                 self._retire(idle[0])
@@ -271,6 +276,11 @@ class Crew:
             f"worker {worker.name} (process {worker.pid}) {how} while it ran {submission.name}"
         )
         return Update(submission.id, _FAILED, None, error, seconds, worker.name)
+
+
+def _preference(worker: WorkerHandle) -> tuple[bool, bool, float]:
+    """Rather one that is ready, that is not kept for its GPUs, and whose memory is warm."""
+    return worker.is_ready, worker.gpus is None, worker.news
 
 
 def _as_function(work: Work) -> Call:

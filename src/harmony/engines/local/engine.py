@@ -169,7 +169,7 @@ class LocalEngine:
 
     def _flush(self, foreman: Foreman) -> list[Update]:
         for worker in foreman.workers:
-            if not worker.is_retired:
+            if worker.has_to_say and not worker.is_retired:
                 self._send(worker)
         if not self._updates:
             return []

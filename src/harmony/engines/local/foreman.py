@@ -107,6 +107,11 @@ class Foreman:
         """Start what can start, and send ahead."""
         if self._is_winding_up or self._failure is not None:
             return
+        if self._ready:
+            self._start_ready()
+        self._balance()
+
+    def _start_ready(self) -> None:
         while (shape := self._ready.choose(self._slots, self._crew.has_room)) is not None:
             self._start_next(shape)
         if self._crew.failure is not None:
@@ -115,7 +120,6 @@ class Foreman:
             for worker in self._crew.workers:
                 if worker.is_plain and worker.grant is not None:
                     self._top_up(worker)
-        self._balance()
 
     def _top_up(self, worker: WorkerHandle) -> None:
         queue = self._ready.plain

@@ -128,6 +128,11 @@ class WorkerHandle:
 
     # -- what is said --------------------------------------------------------------------------------
 
+    @property
+    def has_to_say(self) -> bool:
+        """True when `flush` has something to send."""
+        return bool(self._parts or self._unsent)
+
     def say(self, data: bytes) -> None:
         """Add to what the next `flush` sends."""
         self._parts.append(data)

@@ -25,6 +25,9 @@ class ReadyQueue:
         self._passed = 0
         self._lacks_cores = False
 
+    def __bool__(self) -> bool:
+        return any(self._queues.values())
+
     @property
     def holds_cores_back(self) -> bool:
         """True when a task that needs cores has been passed so often that workers must not be sent more."""

@@ -30,6 +30,8 @@ LARGE = 128 * 1024
 #: Segments of at least so many bytes are mapped, smaller ones copied.
 _MAPPED = 4 * 2**20
 _ALIGN = 64
+#: Types whose values are pickled in a few bytes, and cannot fail to be.
+SMALL_TYPES = frozenset({int, float, complex, bool})
 MARKS = 8192
 
 

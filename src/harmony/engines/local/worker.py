@@ -138,6 +138,9 @@ class Worker:
             self._succeed(number, seconds, result)
 
     def _succeed(self, number: int, seconds: float, result: Any) -> None:
+        if type(result) in shared.SMALL_TYPES:
+            self._send(wire.answer(wire.VALUE, number, seconds, pickle.dumps(result, 5), self._prints.take()))
+            return
         try:
             encoded = shared.encode(result)
             if encoded.is_large:
