@@ -120,7 +120,7 @@ WRAPS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
 @pytest.mark.parametrize("make", [bytes, bytearray, lambda size: "ä" * (size // 2)], ids=["bytes", "bytearray", "str"])
 def test_large_bytes_and_texts(wf: Workflow, make: Callable[[int], Any], wrap: Callable[[Any], Any]) -> None:
-    value = make(LARGE)
+    value = make(LARGE // 4)
     wrapped = wrap(value)
     if callable(wrapped):
         assert wf.submit(lambda: len(wrapped())).result(PATIENCE) == len(value)

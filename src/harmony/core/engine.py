@@ -94,7 +94,7 @@ class Engine(Protocol):
     def start(self, report: Report) -> None:
         """Get ready. `report` may be called from any thread, never blocks, and takes batches.
 
-        Raises `EngineError` or `ConfigError` when the engine cannot work here.
+        Raises `EngineError` or `ConfigError` when the engine cannot work here, and then holds nothing.
         """
         ...
 

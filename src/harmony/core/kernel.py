@@ -79,8 +79,8 @@ class Kernel:
         started = []
         try:
             for engine in self._all.values():
-                started.append(engine)
                 engine.start(self._inbox.put)
+                started.append(engine)
         except BaseException:
             for engine in reversed(started):
                 engine.close()

@@ -257,9 +257,9 @@ class Crew:
 
         The one it was running gets the worker's verdict, or `WorkerLost`.
         """
+        current = worker.board.current
         how = worker.reap()
         self.workers.remove(worker)
-        current = worker.board.current
         unstarted = [submission for number, submission in worker.inflight.items() if number > current]
         for number, submission in worker.inflight.items():
             if number <= current:

@@ -86,7 +86,8 @@ class Guard:
         reading, self._lifeline = os.pipe()
         try:
             os.ftruncate(groups, 4 * GROUPS)
-            self._groups = memoryview(mmap.mmap(groups, 4 * GROUPS)).cast("i")
+            self._memory = mmap.mmap(groups, 4 * GROUPS)
+            self._groups = memoryview(self._memory).cast("i")
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-I", "-S", __file__, self._token, str(os.getpid()), str(reading), str(groups)],
                 stdin=subprocess.DEVNULL,
@@ -127,6 +128,10 @@ class Guard:
             os.close(self._lifeline)
             self._process.wait()
             self._process = None
+        if self._groups is not None:
+            self._groups.release()
+            self._groups = None
+            self._memory.close()
 
 
 def _nameless_file() -> int:

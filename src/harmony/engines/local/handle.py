@@ -207,6 +207,7 @@ class WorkerHandle:
         self.kill()
         self.frames.close()
         self.descriptors.close()
+        self.board.close()
         if status < 0:
             return f"was killed by signal {signal.Signals(-status).name}"
         return f"ended with exit code {status}"

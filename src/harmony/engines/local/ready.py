@@ -81,12 +81,12 @@ class ReadyQueue:
         blocked: Shape | None = None
         self._lacks_cores = False
         for _, shape in heads:
-            if shape.is_call and not has_room():
-                continue
             if not slots.fits(shape):
                 if blocked is None:
                     blocked = shape
                     self._lacks_cores = shape.cores > slots.free_cores
+            elif shape.is_call and not has_room():
+                continue  # it waits for a worker only, which no other shape takes from it
             elif blocked is None:
                 self._passed = 0
                 return shape

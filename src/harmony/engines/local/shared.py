@@ -148,6 +148,14 @@ class Board:
         self._marks = self._memory[8:]
         self._barrier = threading.Lock()
 
+    def close(self) -> None:
+        """Give the memory back; nothing may be asked of the board afterwards."""
+        memory = self._memory.obj
+        for view in (self._current, self._marks, self._memory):
+            view.release()
+        if isinstance(memory, mmap.mmap):
+            memory.close()
+
     @property
     def current(self) -> int:
         """The number of the task that the worker started last; 0 before the first."""
