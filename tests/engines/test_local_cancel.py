@@ -238,7 +238,7 @@ def test_walltime_is_the_reason_whatever_the_function_makes_of_it(wf: Workflow, 
 def test_walltime_is_the_works_own_failure(wf: Workflow, tmp_path: Path) -> None:
     noted = tmp_path / "noted"
 
-    @task(walltime=0.3, retries=1)
+    @task(walltime=1.0, retries=1)
     def sleep() -> None:
         note(str(noted), "ran")
         signal.pause()
