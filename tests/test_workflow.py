@@ -17,7 +17,6 @@ from tests.core.gate import PATIENCE, Gate, pass_through
 import harmony
 from harmony import (
     Call,
-    Capability,
     Command,
     ConfigError,
     CycleError,
@@ -25,10 +24,6 @@ from harmony import (
     EngineFailed,
     File,
     NoWorkflowError,
-    Options,
-    PluginError,
-    ResourceError,
-    Resources,
     Task,
     TaskFuture,
     Workflow,
@@ -36,7 +31,6 @@ from harmony import (
     task,
 )
 from harmony.core.report import Counts, Failure, Report
-from harmony.engines.threads import ThreadEngine
 
 
 @pytest.fixture(params=["inline", "threads", "local"])
@@ -116,6 +110,18 @@ def test_wait_for_all_times_out(parallel: Workflow, gate: Gate) -> None:
     gate.open()
     assert parallel.wait(timeout=PATIENCE) is True
     assert held.done()
+
+
+def test_ten_thousand_cancelled_at_once(parallel: Workflow, gate: Gate) -> None:
+    held = [parallel.submit(pass_through, gate.port, name) for name in ("a", "b")]
+    gate.arrival()
+    gate.arrival()
+    futures = parallel.map(functions.square, range(10_000))
+    assert all(future.cancel() for future in futures)
+    gate.open()
+    assert parallel.wait(timeout=PATIENCE)
+    assert [future.exception(0) for future in held] == [None, None]
+    assert (parallel.counts.cancelled, parallel.counts.done) == (10_000, 2)
 
 
 def test_a_failure_and_who_waited_for_it(wf: Workflow) -> None:
@@ -269,53 +275,13 @@ def test_inside_a_running_event_loop() -> None:
 
 
 def test_an_engine_that_cannot_start() -> None:
-    engine = FakeEngine()
-    engine.start_error = EngineFailed("no licence")
-    with pytest.raises(EngineFailed, match="no licence"), Workflow(engine=engine):
+    good, bad = FakeEngine(), FakeEngine()
+    bad.start_error = EngineFailed("no licence")
+    with pytest.raises(EngineFailed, match="no licence"), Workflow(engines={"good": good, "bad": bad}):
         raise AssertionError("the block must not be entered")
-    assert engine.calls[-1] == "close"
+    assert good.calls == ["start", "close"]
     with pytest.raises(NoWorkflowError):
         squared(1)
-
-
-# -- settings -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "kind", "text"),
-    [
-        ({"engine": "thread"}, PluginError, "there is no engine 'thread'; did you mean 'threads'?"),
-        ({"engine": 5}, ConfigError, "engine=5 is not an engine"),
-        ({"engine": ThreadEngine}, ConfigError, "is not an engine; give a name such as 'local', or an Engine object"),
-        ({"engine": ThreadEngine(1), "workers": 2}, ConfigError, "workers=2 goes to an engine that is named"),
-        ({"engine": "local", "workers": 0}, ConfigError, "workers=0"),
-        ({"engine": "threads", "workers": 0}, ConfigError, "workers=0"),
-        ({"engine": "threads", "workers": -1}, ConfigError, "workers=-1"),
-        ({"engine": "threads", "workers": "2"}, ConfigError, "workers='2'"),
-        ({"engines": {}}, ConfigError, "names no engine"),
-        ({"engine": "local", "engines": {"a": "local"}}, ConfigError, "give one"),
-    ],
-)
-def test_settings_that_make_no_sense(settings: dict[str, Any], kind: type[Exception], text: str) -> None:
-    with pytest.raises(kind) as caught:
-        Workflow(**settings)
-    assert text in str(caught.value)
-
-
-def test_several_engines() -> None:
-    shell = FakeEngine(frozenset({Capability.COMMANDS}))
-    with Workflow(engines={"shell": shell, "a": ThreadEngine(2), "b": "threads"}) as wf:
-        anywhere = wf.submit(squared, 2)
-        on_b = wf.submit(squared.with_options(on="b"), 3)
-        command = wf.submit_task(Task(Command("true")))
-        shell.done(shell.take(), "by the shell engine")
-        assert command.result(PATIENCE) == "by the shell engine"
-        assert (anywhere.result(PATIENCE), on_b.result(PATIENCE)) == (4, 9)
-        with pytest.raises(ConfigError, match="squared asks for engine 'c'; this workflow has: shell, a, b"):
-            wf.submit(squared.with_options(on="c"), 3)
-        with pytest.raises(ResourceError, match="engine 'shell' has no support for GPUs, Python functions"):
-            wf.submit_task(Task(Call(print), "big", Options(resources=Resources(gpu_cores_per_process=1))))
-        assert wf.counts.total == 3, "what is refused leaves nothing behind"
 
 
 # -- the report ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class FakeEngine:
         self.cancelled: list[int] = []
         self.closed = threading.Event()
         self.start_error: Exception | None = None
+        self.close_error: Exception | None = None
         self.submit_errors: list[Exception] = []
         self.cancel_errors: list[Exception] = []
         self.while_cancelling: Callable[[], None] | None = None
@@ -69,6 +70,8 @@ class FakeEngine:
     def close(self) -> None:
         self.calls.append("close")
         self.closed.set()
+        if self.close_error:
+            raise self.close_error
 
     # -- for the test --------------------------------------------------------------------------------
 

@@ -86,6 +86,11 @@ def say(text: str) -> str:
     return text
 
 
+def say_and_fail(text: str) -> None:
+    print(text)
+    raise ValueError(text)
+
+
 def process() -> int:
     return os.getpid()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
@@ -13,8 +14,8 @@ from tests.core.fake_engine import PATIENCE, FakeEngine, call, opened, wait_for
 from harmony.core.engine import Update
 from harmony.core.future import TaskFuture
 from harmony.core.kernel import Kernel
-from harmony.core.retry import MACHINERY_RETRIES
-from harmony.core.task import TaskState
+from harmony.core.retry import MACHINERY_RETRIES, Retry
+from harmony.core.task import Options, TaskState
 from harmony.errors import EngineFailed, HarmonyError, WorkflowClosedError
 from harmony.events import Bus
 
@@ -244,10 +245,31 @@ def test_closing_cancels_what_has_not_ended(kernel: Kernel, engine: FakeEngine) 
     assert sorted(engine.cancelled) == [1, 2]
 
 
+def test_closing_while_a_task_waits_for_another_try(kernel: Kernel, engine: FakeEngine) -> None:
+    future = kernel.submit(call(options=Options(retry=Retry(1, delay=3600))))
+    engine.fail(engine.take(), ValueError())
+    engine.barrier(kernel)
+    kernel.close()
+    assert future.cancelled()
+
+
 def test_closing_twice(kernel: Kernel, engine: FakeEngine) -> None:
     kernel.close()
     kernel.close()
     assert engine.calls.count("close") == 1
+
+
+def test_a_close_that_raises_closes_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    driver, bad, good = FakeEngine(), FakeEngine(), FakeEngine()
+    bad.close_error = OSError("cannot be closed")
+    kernel = Kernel({"bad": bad, "good": good}, driver, bus=Bus())
+    kernel.start()
+    future = kernel.submit(call())
+    with contextlib.suppress(OSError):
+        kernel.close()
+    assert good.closed.is_set()
+    assert driver.closed.is_set()
+    assert future.cancelled()
 
 
 def test_reports_after_the_end_are_silent(kernel: Kernel, engine: FakeEngine) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from tests.core.fake_engine import PATIENCE, FakeEngine, call, opened, wait_for
 
-from harmony.core.engine import Update
+from harmony.core.engine import Submission, Update
 from harmony.core.kernel import Kernel
 from harmony.core.retry import MACHINERY_RETRIES, Retry
 from harmony.core.task import Options, TaskState
@@ -122,6 +123,36 @@ def test_an_empty_report(kernel: Kernel, engine: FakeEngine) -> None:
     future = kernel.submit(call())
     engine.done(engine.take(), "fine")
     assert future.result(PATIENCE) == "fine"
+
+
+def test_an_engine_may_report_before_submit_returns() -> None:
+    class Prompt(FakeEngine):
+        def submit(self, batch: Sequence[Submission]) -> None:
+            for submission in batch:
+                self.running(submission)
+                self.done(submission, submission.id)
+
+    with opened(Prompt()) as kernel:
+        first = kernel.submit(call())
+        futures = [kernel.submit(call([first])) for _ in range(100)]
+        assert [future.result(PATIENCE) for future in futures] == list(range(2, 102))
+
+
+def test_reports_from_many_threads(kernel: Kernel, engine: FakeEngine) -> None:
+    futures = [kernel.submit(call()) for _ in range(400)]
+    taken = [engine.take() for _ in futures]
+
+    def end(part: Sequence[Submission]) -> None:
+        for submission in part:
+            engine.running(submission)
+            engine.done(submission, submission.id)
+
+    threads = [threading.Thread(target=end, args=(taken[first::4],)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert [future.result(PATIENCE) for future in futures] == [future.id for future in futures]
 
 
 # -- another try -------------------------------------------------------------------------------------
