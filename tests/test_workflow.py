@@ -24,6 +24,7 @@ from harmony import (
     EngineFailed,
     File,
     NoWorkflowError,
+    Options,
     Task,
     TaskFuture,
     Workflow,
@@ -155,6 +156,14 @@ def test_tasks_that_wait_for_each_other_are_refused_together(wf: Workflow) -> No
     assert wf.counts.total == 0
 
 
+def test_tasks_of_which_one_is_refused_are_refused_together(wf: Workflow) -> None:
+    good = Task(Call(functions.square, (3,)))
+    bad = Task(Call(functions.square, (4,)), "bad", Options(engine="elsewhere"))
+    with pytest.raises(ConfigError, match="bad asks for engine 'elsewhere'"):
+        wf.submit_tasks([good, bad])
+    assert wf.counts.total == 0
+
+
 def test_from_other_threads(parallel: Workflow) -> None:
     futures: list[TaskFuture[int]] = []
     threads = [threading.Thread(target=lambda: futures.extend(parallel.map(squared, range(100)))) for _ in range(4)]
@@ -238,6 +247,19 @@ def test_the_inner_workflow_gets_the_calls() -> None:
     assert (outer.counts.total, inner.counts.total) == (2, 2)
     with pytest.raises(NoWorkflowError):
         squared(5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_workflows_may_close_in_any_order(order: tuple[int, ...]) -> None:
+    started = [Workflow(f"w{index}", engine="inline").start() for index in range(3)]
+    open_ones = list(started)
+    for index in order:
+        squared(2)
+        assert open_ones[-1].counts.total > 0, "the latest that is open gets the call"
+        started[index].close()
+        open_ones.remove(started[index])
+    with pytest.raises(NoWorkflowError):
+        squared(2)
 
 
 def test_two_workflows_at_once_feed_each_other() -> None:

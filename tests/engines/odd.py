@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -103,6 +104,15 @@ class Worded(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"code {code}")
         self.code = code
+
+
+class Plain:
+    """Its repr holds its address."""
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
 
 
 def throw(make: Callable[..., BaseException], *args: Any, **kwargs: Any) -> None:

@@ -265,6 +265,8 @@ def test_walltime_starts_when_the_function_does() -> None:
     with Workflow(engine=LocalEngine(workers=1, initializer=time.sleep, initargs=(1.0,))) as wf:
         future = wf.submit_task(Task(Command("true"), options=Options(walltime=10)))
         assert task(walltime=0.5)(identity)(1).result(PATIENCE) == 1
+    with Workflow(engine=LocalEngine(workers=1, initializer=time.sleep, initargs=(1.0,))):
+        assert task(walltime=1.5)(time.sleep)(1.0).result(PATIENCE) is None
         assert future.result(PATIENCE)
 
 

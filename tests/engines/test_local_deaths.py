@@ -109,6 +109,15 @@ def test_killed_while_it_idles(wf: Workflow) -> None:
     assert len(seen) == 10
 
 
+def test_killed_while_it_idles_and_given_a_large_argument(wf: Workflow, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    large = bytearray(1_000_000)
+    for i in range(20):
+        os.kill(wf.submit(os.getpid).result(PATIENCE), signal.SIGKILL)
+        assert wf.submit(note_number, str(noted), i, large).result(PATIENCE)[0] == i
+    assert lines(noted) == [str(i) for i in range(20)]
+
+
 def test_tasks_sent_ahead_of_a_death_happen_once(wf: Workflow, tmp_path: Path, gate: Gate) -> None:
     noted, marker = tmp_path / "noted", str(tmp_path / "marker")
     for future in wf.map(identity, range(2000)):  # so that the engine knows its tasks to be quick
@@ -129,7 +138,7 @@ def test_tasks_sent_ahead_of_a_death_happen_once(wf: Workflow, tmp_path: Path, g
     assert Counter(lines(noted)) == Counter({"dying": 2, **{str(i): 1 for i in range(500)}})
 
 
-def note_number(path: str, i: int) -> tuple[int, int]:
+def note_number(path: str, i: int, _: object = None) -> tuple[int, int]:
     note(path, i)
     return i, os.getpid()
 

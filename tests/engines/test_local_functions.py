@@ -6,6 +6,7 @@ import functools
 import gc
 import math
 import operator
+import textwrap
 import weakref
 from pathlib import Path
 
@@ -178,6 +179,121 @@ def test_modules_beside_the_program(tmp_path: Path) -> None:
 
 
 SIMPLE = "\nfrom harmony import Workflow\nwith Workflow() as wf: print(wf.submit(abs, -9).result())\n"
+
+
+WRAPPED = """
+    import functools
+
+    def doubled(fn):
+        @functools.wraps(fn)
+        def wrapper(*args): return 2 * fn(*args)
+        return wrapper
+
+    @doubled
+    def plus_one(x): return x + 1
+
+    @functools.lru_cache
+    def cached(x): return x + 1
+"""
+
+DECORATED = """
+    import wrapped
+    from harmony import Workflow, task
+
+    @wrapped.doubled
+    def local(x): return x + 1
+
+    @task
+    @wrapped.doubled
+    def under_ours(x): return x + 1
+
+    with Workflow(workers=1) as wf:
+        assert wf.submit(wrapped.plus_one, 1).result() == 4
+        assert task(wrapped.plus_one)(1).result() == 4
+        assert wf.submit(wrapped.cached, 1).result() == 2
+        assert wf.submit(local, 1).result() == 4
+        assert under_ours(1).result() == 4
+    print("well")
+"""
+
+
+def test_users_own_decorators_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "wrapped.py").write_text(textwrap.dedent(WRAPPED))
+    assert run(tmp_path, DECORATED) == "well\n"
+
+
+IN_A_CHILD = """
+    import multiprocessing
+    from harmony import Workflow
+
+    class Thing: pass
+    def back(value): return value
+
+    def drive():
+        with Workflow(workers=1) as wf:
+            assert wf.submit(back, 1).result() == 1
+            assert type(wf.submit(back, Thing()).result()) is Thing
+            print("well", flush=True)
+
+    if __name__ == "__main__":
+        for method in ("spawn", "forkserver"):
+            child = multiprocessing.get_context(method).Process(target=drive)
+            child.start()
+            child.join()
+"""
+
+
+def test_program_that_drives_from_a_child_of_its_own(tmp_path: Path) -> None:
+    assert run(tmp_path, IN_A_CHILD) == "well\nwell\n"
+
+
+ONLY_HERE = """
+    import importlib.util, os, sys
+    from harmony import Workflow
+
+    os.mkdir("late")
+    for name, more in (("plugin", 1), ("late/later", 2)):
+        with open(f"{name}.txt" if name == "plugin" else f"{name}.py", "w") as stream:
+            stream.write(f"class Thing: pass\\ndef more(x): return x + {more}\\ndef back(x): return x\\n")
+
+    loader = importlib.machinery.SourceFileLoader("plugin", "plugin.txt")
+    plugin = importlib.util.module_from_spec(importlib.util.spec_from_loader("plugin", loader))
+    sys.modules["plugin"] = plugin
+    loader.exec_module(plugin)
+
+    with Workflow(workers=1) as wf:
+        assert wf.submit(plugin.more, 1).result() == 2
+        assert type(wf.submit(plugin.back, plugin.Thing()).result()) is plugin.Thing
+        sys.path.append("late")
+        import later
+        assert wf.submit(later.more, 1).result() == 3
+        assert type(wf.submit(later.back, later.Thing()).result()) is later.Thing
+    print("well")
+"""
+
+
+def test_modules_that_only_this_process_can_import(tmp_path: Path) -> None:
+    assert run(tmp_path, ONLY_HERE) == "well\n"
+
+
+CLOSURES = """
+    import os
+    from pathlib import Path
+    from harmony import Workflow
+
+    def held(process): return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    with Workflow(workers=1) as wf:
+        worker = wf.submit(os.getpid).result()
+        for _ in range(30):
+            big = bytearray(b"x") * 20_000_000
+            assert wf.submit(lambda: len(big)).result() == 20_000_000
+        print(max(held(os.getpid()), held(worker)))
+"""
+
+
+def test_closures_are_not_hoarded(tmp_path: Path) -> None:
+    assert int(run(tmp_path, CLOSURES)) < 300_000_000
 
 
 def test_what_a_function_refers_to_is_shared_by_no_one(wf: Workflow) -> None:

@@ -153,6 +153,18 @@ def test_exception_without_a_text(wf: Workflow) -> None:
     assert wf.report().counts.failed == 2
 
 
+def test_text_that_is_another_each_time(wf: Workflow) -> None:
+    error = error_of(wf, odd.throw, KeyError, odd.Plain())
+    assert isinstance(error, KeyError)
+    assert isinstance(error.args[0], odd.Plain)
+
+
+def test_exception_that_cannot_be_changed(wf: Workflow) -> None:
+    error = error_of(wf, odd.throw, odd.Frozen, 3)
+    assert error == odd.Frozen(3)
+    assert isinstance(error.__cause__, RemoteTraceback)
+
+
 def test_type_made_in_the_task(wf: Workflow) -> None:
     error = error_of(wf, odd.throw_local)
     assert (type(error).__name__, str(error)) == ("Local", "made here")

@@ -178,6 +178,13 @@ def test_narrow_ones_go_on_while_a_wide_task_waits_for_what_they_do_not_take(gat
         gate.open()
 
 
+def test_each_task_with_a_size_of_its_own(scale: Callable[[int, int], int]) -> None:
+    count = scale(500, 20_000)
+    with open_on(workers=2) as wf:
+        futures = [task(memory=1000 + i)(identity)(i) for i in range(count)]
+        assert wf.gather(futures) == list(range(count))
+
+
 @pytest.fixture(params=["alone", "others wait"])
 def busy(request: pytest.FixtureRequest, gate: Gate, news: News) -> Iterator[Workflow]:
     """An engine that has found its tasks to be quick; perhaps with a task that waits for a GPU."""

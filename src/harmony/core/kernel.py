@@ -70,7 +70,7 @@ class Kernel:
         self._why_closed = "is not started"
         self._stopping = False
         self._fault: HarmonyError | None = None
-        self._forked = False
+        self.is_forked = False  # True in a process that was forked from the one that made this kernel
         self._deliveries: queue.SimpleQueue[TaskFuture[Any] | Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -169,6 +169,8 @@ class Kernel:
             seen = self._ended_when_idle
             delivered = threading.Event()
             self._deliveries.put(delivered.set)
+            if self._closed:
+                return  # the delivery thread may have ended before it came to this
             delivered.wait()
             self.wait()
 
@@ -186,20 +188,21 @@ class Kernel:
         else:
             self._inbox.put(self._stop)
             self._join_thread(0)
+        failures = []
         for engine in self._all.values():
-            engine.close()
+            try:
+                engine.close()
+            except Exception as error:  # noqa: BLE001  the others, and our own threads, are closed all the same
+                failures.append(error)
         self._deliveries.put(None)
         self._join_thread(1)
+        if failures:
+            raise failures[0]
 
     def _join_thread(self, index: int) -> None:
         for thread in self._threads[index : index + 1]:
             if thread is not threading.current_thread():
                 thread.join()
-
-    @property
-    def is_forked(self) -> bool:
-        """True in a process that was forked from the one that made this kernel."""
-        return self._forked
 
     @property
     def counts(self) -> Counts:
@@ -393,5 +396,5 @@ class Kernel:
 
 def _disown(kernel: Kernel | None) -> None:
     if kernel is not None:
-        kernel._closed = kernel._forked = True
+        kernel._closed = kernel.is_forked = True
         kernel._why_closed = "belongs to the process that was forked"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.machinery
+import importlib.util
 import os
 import pickle
+import sys
 import traceback
 import types
 from collections.abc import Callable
@@ -14,37 +17,52 @@ import cloudpickle
 
 from harmony.errors import RemoteError, RemoteTraceback, SerializationError, text_of
 
+#: The names of the main program's module, here and in what multiprocessing starts; no other process has it.
+_MAINS = ("__main__", "__mp_main__")
+_MAIN_BYTES = tuple(name.encode() for name in _MAINS)
+
+
 # -- functions and values -----------------------------------------------------------------------------
 
 
 def locate(module: str, qualname: str) -> Any:
-    """Return the plain function that `module.qualname` is, or wraps."""
+    """Return the function that goes by this name; of one that was made a task, the function itself."""
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
-    return _unwrap(found)
+    return undecorated(found)
 
 
-def _unwrap(found: Any) -> Any:
-    while hasattr(found, "__wrapped__"):
-        found = found.__wrapped__
-    return found
+def undecorated(found: Any) -> Any:
+    """Look through our own decorators, and no others: what those add is part of the function."""
+    return found.fn if hasattr(found, "make_task") else found
 
 
 def reference_to(fn: Callable[..., Any]) -> tuple[str, str] | None:
-    """Return the module and name by which another process can import a function, or None.
-
-    A decorated function is found by the name that its decorated form has taken.
-    """
+    """Return the module and name by which another process can import a function, or None."""
     module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
-    if not isinstance(fn, types.FunctionType) or not module or module == "__main__" or "<" in qualname:
+    if not isinstance(fn, types.FunctionType) or not module or module in _MAINS or "<" in qualname:
         return None
-    if module in _by_value():
+    if module in _by_value() or not _can_be_found(module.partition(".")[0]):
         return None
     try:
-        return (module, qualname) if locate(module, qualname) is _unwrap(fn) else None
+        return (module, qualname) if locate(module, qualname) is fn else None
     except (ImportError, AttributeError):
         return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _can_be_found(package: str) -> bool:
+    """True when any process with our path can import it; not so a module that was loaded from a file by hand."""
+    if package in sys.builtin_module_names or package in sys.stdlib_module_names:
+        return True
+    try:
+        return importlib.util.find_spec(package) is not None and (
+            importlib.machinery.PathFinder.find_spec(package) is not None
+            or getattr(sys.modules.get(package), "__path__", None) is not None
+        )
+    except (ImportError, ValueError):
+        return False
 
 
 def dump_function(fn: Callable[..., Any]) -> bytes:
@@ -56,9 +74,23 @@ def dump_function(fn: Callable[..., Any]) -> bytes:
     if reference is not None:
         return pickle.dumps(reference, 5)
     try:
-        data: bytes = cloudpickle.dumps(fn, 5)
+        return _dump_by_value(fn)
     except BaseException as error:
         raise cannot_pickle(f"function {getattr(fn, '__qualname__', repr(fn))!r}", error) from error
+
+
+def _dump_by_value(fn: Callable[..., Any]) -> bytes:
+    data: bytes
+    module = sys.modules.get(getattr(fn, "__module__", None) or "")
+    name = module.__name__ if module is not None else "__main__"
+    if module is None or name == "__main__" or name in _by_value() or _can_be_found(name.partition(".")[0]):
+        data = cloudpickle.dumps(fn, 5)
+        return data
+    cloudpickle.register_pickle_by_value(module)  # else cloudpickle trusts that every process has the module
+    try:
+        data = cloudpickle.dumps(fn, 5)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
     return data
 
 
@@ -103,7 +135,7 @@ def dump_parts(value: Any, large: int | None) -> tuple[bytes, list[memoryview]]:
 
     try:
         data = pickle.dumps(value, 5, buffer_callback=keep_inside)
-        if b"__main__" not in data and not _by_value():
+        if not any(name in data for name in _MAIN_BYTES) and not _by_value():
             return data, buffers
     except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
         pass
@@ -124,15 +156,18 @@ def dump_exception(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     stand_in = (name, text_of(error), text)
+    near = None
     for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
         try:
             data = dump_value(form)
             twin = _rebuild(pickle.loads(data))  # noqa: S301  our own bytes
-            if type(twin) is type(error) and text_of(twin) == stand_in[1]:
-                return pickle.dumps((data, stand_in), 5)
+            if type(twin) is type(error):
+                near = near or data
+                if text_of(twin) == stand_in[1]:
+                    return pickle.dumps((data, stand_in), 5)
         except BaseException:  # noqa: BLE001  a user's exception may fail in any way; the next form is simpler
             continue
-    return pickle.dumps((None, stand_in), 5)
+    return pickle.dumps((near, stand_in), 5)
 
 
 def load_exception(data: bytes) -> BaseException:
@@ -142,7 +177,7 @@ def load_exception(data: bytes) -> BaseException:
         error = _rebuild(pickle.loads(form)) if form is not None else RemoteError(*stand_in)  # noqa: S301
     except BaseException:  # noqa: BLE001  its type may not be importable here
         error = RemoteError(*stand_in)
-    error.__cause__ = RemoteTraceback(stand_in[2])
+    object.__setattr__(error, "__cause__", RemoteTraceback(stand_in[2]))  # also of a frozen dataclass
     return error
 
 
@@ -151,7 +186,7 @@ def _rebuild(form: Any) -> BaseException:
         return form
     kind, args, state = form
     error: BaseException = kind.__new__(kind, *args)  # past an __init__ that takes other arguments
-    error.args = args
+    object.__setattr__(error, "args", args)
     error.__dict__.update(state)
     return error
 

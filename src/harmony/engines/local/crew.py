@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
 import types
 from collections import deque
@@ -132,6 +133,7 @@ class Crew:
                 _say_calls(worker, calls)
                 self._say_task(worker, submission, call, function, {})
             except BaseException as error:  # noqa: BLE001  pickling runs the user's code
+                _forget_unsent(worker, submission)
                 self.updates.append(Update(submission.id, _FAILED, error=_as_task_error(submission, error)))
         _say_calls(worker, calls)
         if starts and worker.inflight:
@@ -146,6 +148,7 @@ class Crew:
             function = self._announce(worker, call)
             self._say_task(worker, submission, call, function, {**granted, **dict(submission.options.environment)})
         except BaseException as error:  # noqa: BLE001  pickling runs the user's code
+            _forget_unsent(worker, submission)
             self.updates.append(Update(submission.id, _FAILED, error=_as_task_error(submission, error)))
             return
         worker.news = time.monotonic()
@@ -157,13 +160,16 @@ class Crew:
             self._forget()
         if function.number not in worker.known:
             worker.known.add(function.number)
+            if worker.path != sys.path:  # what was just imported here may come from a directory it does not know
+                worker.path = list(sys.path)
+                worker.say(wire.frame(wire.PATH, pickle.dumps(worker.path, 5)))
             worker.say(wire.function_frame(function.number, function.data))
         return function.number
 
     def _forget(self) -> None:
         for number in self._functions.forgotten:
             for worker in self.workers:
-                if number in worker.known and not worker.inflight:
+                if number in worker.known:  # it reads in order, so what it was sent before still finds it
                     worker.known.discard(number)
                     worker.say(wire.frame(wire.FORGET, wire.NUMBER.pack(number)))
         self._functions.forgotten.clear()
@@ -243,7 +249,7 @@ class Crew:
 
     def _hear_start(self, worker: WorkerHandle, kind: int, payload: Any) -> None:
         worker.is_ready = True
-        worker.news = time.monotonic()
+        worker.news = worker.ready_at = time.monotonic()
         self._stillborn = 0
         if kind == wire.BROKEN:
             cause = load_exception(payload)
@@ -276,6 +282,12 @@ class Crew:
             f"worker {worker.name} (process {worker.pid}) {how} while it ran {submission.name}"
         )
         return Update(submission.id, _FAILED, None, error, seconds, worker.name)
+
+
+def _forget_unsent(worker: WorkerHandle, submission: Submission) -> None:
+    """Take out a task that was given a number and could not be sent."""
+    if worker.inflight and next(reversed(worker.inflight.values())) is submission:
+        worker.inflight.popitem()
 
 
 def _preference(worker: WorkerHandle) -> tuple[bool, bool, float]:

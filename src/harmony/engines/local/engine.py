@@ -67,8 +67,6 @@ class LocalEngine:
         self._initializer = None if initializer is None else (initializer, initargs)
         self._guard = Guard(uuid.uuid4().hex)
         self._lock = threading.Lock()
-        self._selector = selectors.DefaultSelector()
-        self._exits = Exits(self._selector, self._wake_up)
         self._timers = Timers()
         self._updates: list[Update] = []
         self._foreman: Foreman | None = None
@@ -88,6 +86,8 @@ class LocalEngine:
         """See `Engine`. Workers start when the first function comes."""
         if self._thread is not None:
             raise ConfigError("this LocalEngine was started before; make a new one for each workflow")
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._exits = Exits(self._selector, self._wake_up)
         crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._retire, self._updates)
         self._foreman = Foreman(
             self._slots,
@@ -209,8 +209,8 @@ class LocalEngine:
         assert self._foreman is not None
         self._guard.strike(worker.pid)
         if not worker.is_retired:
-            while self._foreman.heard(worker):
-                pass
+            while not worker.is_drained:
+                self._foreman.heard(worker)
             self._selector.unregister(worker.frames)
         self._foreman.died(worker)
 

@@ -7,6 +7,7 @@ those are the engine's, which tells it what has happened and takes the `updates`
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 
@@ -76,15 +77,12 @@ class Foreman:
                 self._end_program(program, CancelledError())
         self.dispatch()
 
-    def heard(self, worker: WorkerHandle) -> bool:
-        """A worker has answered; False when it had nothing to say."""
-        before = len(worker.inflight)
+    def heard(self, worker: WorkerHandle) -> None:
+        """A worker has answered."""
         self._ready.put_back(self._crew.hear(worker))
-        heard = len(worker.inflight) < before
         self._free_if_done(worker)
         if worker.is_plain and worker.inflight:
             self._patrol_later()
-        return heard
 
     def died(self, worker: WorkerHandle) -> None:
         """A worker's process has ended, and all it had to say was heard."""
@@ -222,15 +220,18 @@ class Foreman:
         self._free_if_done(worker)
 
     def _limit(self, worker: WorkerHandle, submission: Submission, walltime: float) -> None:
+        sent = time.monotonic()
         number = next(iter(worker.inflight))  # of this try; a later one may be the same submission
 
         def expire() -> None:
             if number not in worker.inflight:
                 return
-            if worker.board.current == number:
-                self._end_worker(worker, walltime_exceeded(submission.name, walltime))
+            # The time a worker takes to start is not the task's.
+            left = max(sent, worker.ready_at) + walltime - time.monotonic() if worker.is_ready else walltime
+            if left > 0:
+                self._after(left, expire)
             else:
-                self._after(walltime, expire)  # the worker is still starting, which is not the task's time
+                self._end_worker(worker, walltime_exceeded(submission.name, walltime))
 
         self._after(walltime, expire)
 

@@ -11,10 +11,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from harmony.core.travel import dump_function, reference_to
+from harmony.core.travel import dump_function, reference_to, undecorated
 
 #: So many functions are remembered; of more, the one that was first sent is forgotten.
 LIMIT = 1024
+#: The same for their pickles together, of which closures over large arrays make much.
+LIMIT_BYTES = 64 * 2**20
 
 
 class Function:
@@ -52,6 +54,7 @@ class FunctionTable:
     def __init__(self) -> None:
         self._known: dict[int, Function] = {}
         self._next = 1
+        self._size = 0
         self.forgotten: list[int] = []
 
     def get(self, fn: Callable[..., Any]) -> Function:
@@ -64,9 +67,11 @@ class FunctionTable:
         if known is not None:
             self.forgotten.append(known.number)
         self._known[id(fn)] = made
-        if len(self._known) > LIMIT:
-            oldest = next(iter(self._known))
-            self.forgotten.append(self._known.pop(oldest).number)
+        self._size += len(made.data) - (len(known.data) if known is not None else 0)
+        while len(self._known) > LIMIT or (self._size > LIMIT_BYTES and len(self._known) > 1):
+            oldest = self._known.pop(next(iter(self._known)))
+            self._size -= len(oldest.data)
+            self.forgotten.append(oldest.number)
         return made
 
 
@@ -83,9 +88,9 @@ def _globals_of(fn: Any) -> list[tuple[dict[str, Any], str]]:
             if name in item.__globals__:
                 found[id(item.__globals__), name] = (item.__globals__, name)
                 value = item.__globals__[name]
-                value = getattr(value, "__wrapped__", value)
+                value = undecorated(value)
                 if getattr(value, "__module__", None) == item.__module__:
-                    todo.append(value)
+                    todo.extend((value, getattr(value, "__wrapped__", None)))
     return list(found.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -73,6 +74,9 @@ class WorkerHandle:
         self.pace: float | None = None
         self.news = time.monotonic()
         self.noted = 0
+        self.ready_at = 0.0
+        self.path = list(sys.path)
+        self.is_drained = False
         self._next = 1
         self._held = bytearray()
         self._unsent: deque[memoryview] = deque()
@@ -140,7 +144,8 @@ class WorkerHandle:
     def pass_segment(self, number: int, descriptor: int) -> None:
         """Pass the memory of the task whose frame is said next; closes `descriptor` here."""
         self.segments.add(number)
-        shared.send_descriptor(self.descriptors, descriptor)
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # it is dead, which its process will tell
+            shared.send_descriptor(self.descriptors, descriptor)
 
     def flush(self) -> bool:
         """Send what can be sent now; False when some is left for when the socket takes more."""
@@ -166,6 +171,9 @@ class WorkerHandle:
         try:
             data = self.frames.recv(1 << 18)
         except OSError:
+            data = b""
+        if not data:
+            self.is_drained = True
             return
         head, size, at = wire.TO_DRIVER.unpack_from, wire.TO_DRIVER.size, 0
         if self._held:

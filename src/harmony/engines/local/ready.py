@@ -75,6 +75,8 @@ class ReadyQueue:
 
     def choose(self, slots: Slots, has_room: Callable[[], bool]) -> Shape | None:
         """Return the shape whose turn it is among those that can start, or None. `has_room` is asked for calls."""
+        if len(self._queues) > 16:
+            self._queues = {shape: queue for shape, queue in self._queues.items() if queue}
         heads = [(queue[0].id, shape) for shape, queue in self._queues.items() if queue]
         if len(heads) > 1:
             heads.sort(key=lambda head: head[0])

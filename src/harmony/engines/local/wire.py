@@ -1,8 +1,8 @@
 """What driver and worker say to each other: frames over a socket, many in one write.
 
-To the worker, ``kind, length, body``: INIT (set-up), FUNCTION (number, pickled), FORGET (number), BATCH (calls
-whose arguments are atoms, pickled together), TASK (one call with anything about it). To the driver, ``kind, task
-number, seconds, lengths`` and then the pickled result and what was printed.
+To the worker, ``kind, length, body``: INIT (set-up), FUNCTION (number, pickled), FORGET (number), PATH (to import
+from), BATCH (calls whose arguments are atoms, pickled together), TASK (one call with anything about it). To the driver,
+``kind, task number, seconds, lengths`` and then the pickled result and what was printed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-INIT, FUNCTION, FORGET, BATCH, TASK = b"IFXBT"
+INIT, FUNCTION, FORGET, PATH, BATCH, TASK = b"IFXPBT"
 READY, BROKEN, NOTHING, VALUE, SEGMENT, ERROR, SKIPPED = range(7)
 
 #: kind, length of the body

@@ -53,6 +53,8 @@ class Worker:
             elif kind == wire.FUNCTION:
                 (number,) = wire.NUMBER.unpack_from(body)
                 self._functions[number] = _Unloaded(bytes(body[4:]))
+            elif kind == wire.PATH:
+                sys.path[:] = pickle.loads(body)  # noqa: S301  from our own driver
             elif kind == wire.FORGET:
                 self._functions.pop(wire.NUMBER.unpack(body)[0], None)
             elif not self._set_up(wire.Setup(*pickle.loads(body))):  # noqa: S301  from our own driver
