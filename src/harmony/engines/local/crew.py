@@ -102,7 +102,7 @@ class Crew:
     def note_stillborn(self, why: str) -> None:
         """Note that a worker did not come to be; after some in a row the crew has failed."""
         self._stillborn += 1
-        if self._stillborn >= _STILLBORN:
+        if self._stillborn >= _STILLBORN and not any(worker.is_ready for worker in self.workers):
             self.failure = EngineFailed(why)
 
     def _start(self) -> WorkerHandle:
