@@ -122,7 +122,7 @@ def test_everything_at_once(workers_there: int, scale: Callable[[int, int], int]
     wf = Workflow(engine=LocalEngine(workers=workers_there, cores=4, gpus=2, memory="1GB"), show_prints=False).start()
     try:
         chaos = Chaos(wf, workers_there)
-        for number in range(scale(300, 2000)):
+        for number in range(scale(300, 1500)):
             chaos.add(number)
             chaos.disturb()
         chaos.check()

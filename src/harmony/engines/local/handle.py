@@ -38,27 +38,7 @@ class WorkerHandle:
 
     def __init__(self, name: str, environment: Mapping[str, str], initializer: bytes | None) -> None:
         self.name = name
-        self.frames, frames = socket.socketpair()
-        self.descriptors, descriptors = socket.socketpair()
-        self.board = shared.Board()
-        inherited = (frames.fileno(), descriptors.fileno(), self.board.descriptor)
-        program = _PROGRAM.format(root=_ROOT, frames=inherited[0], descriptors=inherited[1], board=inherited[2])
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-c", program],
-                stdin=subprocess.DEVNULL,
-                env=dict(environment),
-                pass_fds=inherited,
-                start_new_session=True,
-            )
-        except BaseException:
-            self.frames.close()
-            self.descriptors.close()
-            raise
-        finally:
-            frames.close()
-            descriptors.close()
-            os.close(self.board.descriptor)
+        self._process = self._start(environment)
         self.frames.setblocking(False)
         self.pid = self._process.pid
         self.inflight: dict[int, Submission] = {}
@@ -77,11 +57,34 @@ class WorkerHandle:
         self.ready_at = 0.0
         self.path = list(sys.path)
         self.is_drained = False
-        self._next = 1
+        self.next = 1
         self._held = bytearray()
         self._unsent: deque[memoryview] = deque()
         self._parts: list[bytes] = []
         self.say(wire.frame(wire.INIT, pickle.dumps(tuple(wire.Setup(sys.path, sys.argv, name, initializer)), 5)))
+
+    def _start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        self.frames, frames = socket.socketpair()
+        self.descriptors, descriptors = socket.socketpair()
+        self.board = shared.Board()
+        inherited = (frames.fileno(), descriptors.fileno(), self.board.descriptor)
+        program = _PROGRAM.format(root=_ROOT, frames=inherited[0], descriptors=inherited[1], board=inherited[2])
+        try:
+            return subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.frames.close()
+            self.descriptors.close()
+            raise
+        finally:
+            frames.close()
+            descriptors.close()
+            os.close(self.board.descriptor)
 
     # -- what it has ---------------------------------------------------------------------------------
 
@@ -97,15 +100,10 @@ class WorkerHandle:
             return 1
         return max(1, min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6))))
 
-    @property
-    def room(self) -> int:
-        """How many more it may be sent before the marks on its board would be used twice."""
-        return shared.MARKS - (self._next - self.board.current)
-
     def number(self, submission: Submission) -> int:
         """Give a task that is about to be sent the number by which the worker knows it."""
-        number = self._next
-        self._next = number + 1
+        number = self.next
+        self.next = number + 1
         self.board.clear(number)
         self.inflight[number] = submission
         return number
