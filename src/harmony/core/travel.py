@@ -17,9 +17,9 @@ import cloudpickle
 
 from harmony.errors import RemoteError, RemoteTraceback, SerializationError, text_of
 
-#: The names of the main program's module, here and in what multiprocessing starts; no other process has it.
-_MAINS = ("__main__", "__mp_main__")
-_MAIN_BYTES = tuple(name.encode() for name in _MAINS)
+#: Modules that no other process has, as they stand in a pickle: the main program's, here and in what multiprocessing
+#: starts, and those loaded from a file by hand, as they are met.
+_strays = {"__main__": b"__main__", "__mp_main__": b"__mp_main__"}
 
 
 # -- functions and values -----------------------------------------------------------------------------
@@ -41,9 +41,12 @@ def undecorated(found: Any) -> Any:
 def reference_to(fn: Callable[..., Any]) -> tuple[str, str] | None:
     """Return the module and name by which another process can import a function, or None."""
     module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "<")
-    if not isinstance(fn, types.FunctionType) or not module or module in _MAINS or "<" in qualname:
+    if not isinstance(fn, types.FunctionType) or not module or module in _strays or "<" in qualname:
         return None
-    if module in _by_value() or not _can_be_found(module.partition(".")[0]):
+    if module in _by_value():
+        return None
+    if not _can_be_found(module.partition(".")[0]):
+        _strays[module] = module.encode()
         return None
     try:
         return (module, qualname) if locate(module, qualname) is fn else None
@@ -79,18 +82,16 @@ def dump_function(fn: Callable[..., Any]) -> bytes:
         raise cannot_pickle(f"function {getattr(fn, '__qualname__', repr(fn))!r}", error) from error
 
 
-def _dump_by_value(fn: Callable[..., Any]) -> bytes:
-    data: bytes
-    module = sys.modules.get(getattr(fn, "__module__", None) or "")
-    name = module.__name__ if module is not None else "__main__"
-    if module is None or name == "__main__" or name in _by_value() or _can_be_found(name.partition(".")[0]):
-        data = cloudpickle.dumps(fn, 5)
-        return data
-    cloudpickle.register_pickle_by_value(module)  # else cloudpickle trusts that every process has the module
+def _dump_by_value(value: Any, buffers: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
+    strays = [sys.modules[name] for name in _strays if name in sys.modules and name != "__main__"]
+    lent = [module for module in strays if module.__name__ not in _by_value() and module.__name__ != "__main__"]
+    for module in lent:  # else cloudpickle trusts that every process has it
+        cloudpickle.register_pickle_by_value(module)
     try:
-        data = cloudpickle.dumps(fn, 5)
+        data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffers)
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        for module in lent:
+            cloudpickle.unregister_pickle_by_value(module)
     return data
 
 
@@ -135,12 +136,12 @@ def dump_parts(value: Any, large: int | None) -> tuple[bytes, list[memoryview]]:
 
     try:
         data = pickle.dumps(value, 5, buffer_callback=keep_inside)
-        if not any(name in data for name in _MAIN_BYTES) and not _by_value():
+        if not any(name in data for name in _strays.values()) and not _by_value():
             return data, buffers
     except Exception:  # noqa: BLE001  whatever a __reduce__ raises, cloudpickle may do better
         pass
     buffers.clear()
-    return cloudpickle.dumps(value, 5, buffer_callback=keep_inside), buffers
+    return _dump_by_value(value, keep_inside), buffers
 
 
 def cannot_pickle(what: str, error: BaseException) -> SerializationError:
