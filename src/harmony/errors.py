@@ -14,6 +14,10 @@
     │   ├── MissingFileError     an input is not there, or an output was not written
     │   ├── SerializationError   a function, an argument or a result cannot be pickled
     │   └── RemoteError          stands for an exception that cannot be rebuilt here
+    ├── JobError                 a batch job: PSI/J's three exceptions, under the specification's names
+    │   ├── InvalidJobException    the job can never be submitted as it is
+    │   │   └── InvalidStateException  the job is not in a state that allows this
+    │   └── SubmitException        the scheduler refused, or could not be asked; ``transient``: try again
     └── EngineError              the machinery failed: tried again on our account
         ├── WorkerLost           the process that ran the task died under it
         ├── WalltimeExceeded     the task ran longer than its walltime (counts as the work's fault)
@@ -167,6 +171,38 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
+
+
+class JobError(HarmonyError):
+    """Base of what goes wrong with a batch job, before it runs."""
+
+    def __init__(self, message: str, exception: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exception = exception
+
+
+class InvalidJobException(JobError):
+    """The job cannot be submitted as it is, now or later; the message names the field and its value.
+
+    `exception` is the error behind it, if there was one (PSI/J layer 0).
+    """
+
+
+class InvalidStateException(InvalidJobException):
+    """The job is not in a state that allows this: submitted twice, cancelled before it was submitted."""
+
+
+class SubmitException(JobError):
+    """The scheduler did not take the job, or a command about it failed; the job itself may be sound.
+
+    `transient` says that the same call may succeed later (a busy controller, a full queue), and is False when it
+    cannot (no such queue, no such command). After a failed `submit` the job is NEW and may be submitted again.
+    """
+
+    def __init__(self, message: str, exception: BaseException | None = None, transient: bool = False) -> None:
+        super().__init__(message, exception)
+        self.transient = transient
 
 
 class EngineError(HarmonyError):

@@ -1,0 +1,1 @@
+"""What everything that plugs into Harmony promises, as tests to run: suites, and emulated batch systems."""

@@ -1,0 +1,237 @@
+"""An executor for every batch system: a `Scheduler`, which knows its words, over a `Shell`, which runs its commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harmony.errors import InvalidJobException, InvalidStateException, PluginError, SubmitException
+from harmony.jobs.evidence import Case, Patience
+from harmony.jobs.executor import Dependencies, JobExecutor, JobExecutorConfig
+from harmony.jobs.follow import Followed, Follower, Pace
+from harmony.jobs.job import Job, Timeout, in_seconds
+from harmony.jobs.scheduler import NoAnswer, Scheduler
+from harmony.jobs.script import Place
+from harmony.jobs.shell import Completed, CommandUnavailable, Here, Shell
+from harmony.jobs.state import JobState, JobStatus
+from harmony.jobs.submission import Accepted, Submission, make_directory
+
+#: How much of what a job script printed is shown with a failure.
+_LOG_TAIL = 1000
+
+
+class BatchSchedulerExecutorConfig(JobExecutorConfig):
+    """Settings of the executors for batch systems.
+
+    `queue_polling_interval` is the longest time in seconds between two questions to the scheduler, and
+    `initial_queue_polling_delay` the time before the first; most news comes from the job scripts without a question.
+    `command_timeout` is how long one of the scheduler's commands may take. `patience` says how long evidence about a
+    job's end is waited for. `shell` is where the commands run. `keep_files` keeps job scripts and what they printed.
+    """
+
+    def __init__(  # noqa: PLR0913  psij-python's settings, and ours
+        self,
+        launcher_log_file: str | Path | None = None,
+        work_directory: str | Path | None = None,
+        queue_polling_interval: float = 30,
+        initial_queue_polling_delay: float = 2,
+        queue_polling_error_threshold: int = 2,
+        keep_files: bool = False,
+        *,
+        command_timeout: float = 60,
+        patience: Patience | None = None,
+        shell: Shell | None = None,
+    ) -> None:
+        super().__init__(launcher_log_file, work_directory)
+        for name, value in (
+            ("queue_polling_interval", queue_polling_interval),
+            ("initial_queue_polling_delay", initial_queue_polling_delay),
+            ("command_timeout", command_timeout),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise InvalidJobException(f"{name}={value!r} must be a number of seconds greater than 0")
+        self.queue_polling_interval = queue_polling_interval
+        self.initial_queue_polling_delay = initial_queue_polling_delay
+        #: Means nothing here: however often the scheduler does not answer, no job fails by that.
+        self.queue_polling_error_threshold = queue_polling_error_threshold
+        self.keep_files = keep_files
+        self.command_timeout = command_timeout
+        self.patience = patience if patience is not None else Patience()
+        self.shell = shell
+
+    @property
+    def pace(self) -> Pace:
+        """How often the scheduler is asked."""
+        first = min(self.initial_queue_polling_delay, self.queue_polling_interval)
+        return Pace(first, self.queue_polling_interval, min(0.2, first), self.command_timeout)
+
+
+class BatchJobExecutor(JobExecutor):
+    """Submits jobs to one batch system and follows them. Made by `JobExecutor.get_instance`."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        url: str | None = None,
+        config: JobExecutorConfig | None = None,
+    ) -> None:
+        if url is not None:
+            raise PluginError(f"url={url!r}: this executor reaches only the scheduler of this machine; leave it out")
+        if config is None or type(config) is JobExecutorConfig:
+            given = config or JobExecutorConfig()
+            config = BatchSchedulerExecutorConfig(given.launcher_log_file, given.work_directory)
+        if not isinstance(config, BatchSchedulerExecutorConfig):
+            raise InvalidJobException(f"config={config!r} must be a BatchSchedulerExecutorConfig")
+        super().__init__(url, config)
+        self.name = scheduler.name
+        self.scheduler = scheduler
+        self._settings = config
+        self._shell = config.shell if config.shell is not None else Here()
+        self._submission = Submission(scheduler, self._shell, config.command_timeout)
+        self._follower = Follower(scheduler, self._shell, config.pace, self._job_ended)
+        self._lock = threading.Lock()
+        self._directory: str | None = None
+        self._closed = False
+
+    # -- submitting ---------------------------------------------------------------------------------
+
+    def _submit(self, jobs: Sequence[Job], dependencies: Dependencies) -> None:
+        if self._closed:
+            raise InvalidStateException(f"this {self.name} executor is closed; make another one")
+        directory = self._own_directory()
+        for accepted in self._submission.submit(directory, jobs, dependencies):
+            self._take(accepted)
+
+    def _own_directory(self) -> str:
+        with self._lock:
+            if self._directory is None:
+                self._directory = make_directory(self.config.work_directory, self.name)
+                self._follower.watch(os.path.join(self._directory, "news"))
+            return self._directory
+
+    def _take(self, accepted: Accepted) -> None:
+        job, place = accepted.job, accepted.place
+        job.record.update(work=place.directory, script=place.script_name, marker=place.job_id, cwd=os.getcwd())
+        job.bind(self, accepted.native_id)
+        job.advance(JobStatus(JobState.QUEUED))
+        self._follower.follow(Followed(job, Case(self._settings.patience), accepted.native_id, place))
+
+    def script(self, job: Job) -> str:
+        """Return the job script that `submit` would hand over, without submitting. Raises as `submit` does."""
+        self._check_job(job)
+        directory = self._directory or os.path.join(self.config.work_directory, self.name, "DIRECTORY")
+        return self._submission.script(job, Place(directory, job.id), Dependencies())
+
+    # -- afterwards ---------------------------------------------------------------------------------
+
+    def attach(self, job: Job, native_id: str | None = None) -> None:
+        """Follow a job that was submitted before, by anyone; see `JobExecutor.attach`."""
+        found = self._to_attach(job, native_id)
+        same = self._follower.find(native_id=found)
+        if same is not None and not job.record:
+            job.record.update(same.job.record)
+        job.bind(self, found)
+        if job.status.final:
+            return
+        place = None
+        if "work" in job.record:
+            place = Place(job.record["work"], job.record["marker"], job.record["script"])
+            self._follower.watch(place.news)
+        item = Followed(job, Case(self._settings.patience), found, place)
+        self._follower.follow(item)
+
+    def cancel(self, job: Job, grace: Timeout = None) -> None:
+        """End a job of this executor; see `Job.cancel`."""
+        seconds = in_seconds("grace", grace)
+        item = self._follower.find(job=job)
+        if job.status.final:
+            return
+        if item is None:
+            raise InvalidStateException(f"{job!r} is not followed by this executor; attach it first")
+        politely = seconds is not None and self.scheduler.can_signal and job.status.state is not JobState.QUEUED
+        ids = [item.native_id]
+        command = self.scheduler.signal_command(ids, "TERM") if politely else self.scheduler.cancel_command(ids)
+        self._flag_cancel(item)
+        item.case.cancel_asked = True
+        done = self._command(command)
+        if self.scheduler.cancel_failed(done) and not job.status.final:
+            item.case.cancel_asked = False
+            transient = self.scheduler.refusal_is_transient(done)
+            raise SubmitException(f"{self.name} did not cancel {item.native_id}: {done.complaint}", None, transient)
+        self._follower.cancel_asked(item, seconds if politely else None)
+
+    def list(self) -> list[str]:
+        """The native ids of this user's jobs in the queue."""
+        try:
+            return self.scheduler.listed(self._command(self.scheduler.list_command()))
+        except NoAnswer as error:
+            raise SubmitException(f"{self.name} does not list jobs: {error}", error, True) from error
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the scheduler's last answer could not be used; None when all is well."""
+        return self._follower.trouble
+
+    def wait_all(self) -> None:
+        """Wait until every job that this executor follows is final."""
+        self._follower.wait_all()
+
+    def close(self) -> None:
+        """Stop following; see `JobExecutor.close`. The files of jobs that go on stay."""
+        self._closed = True
+        self._follower.close()
+        with self._lock:
+            directory, self._directory = self._directory, None
+        if directory is not None and not self._follower.live and not self._settings.keep_files:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _command(self, argv: Sequence[str]) -> Completed:
+        try:
+            return self._shell.run(argv, timeout=self._settings.command_timeout)
+        except CommandUnavailable as error:
+            raise SubmitException(f"{self.name}: {error}", error, error.transient) from error
+
+    def _flag_cancel(self, item: Followed) -> None:
+        """Let the job script know that it is cancelled, for what is staged out in that case only."""
+        if item.place is not None:
+            try:
+                self._shell.put(item.place.cancel_flag, "")
+            except OSError:
+                pass  # then it is staged out as after an error
+
+    def _job_ended(self, item: Followed, status: JobStatus) -> JobStatus:
+        """Add what the job script printed to a failure, and tidy its files away."""
+        place = item.place
+        if place is None:
+            return status
+        if status.state is JobState.FAILED and (said := _tail(place.log)):
+            status = JobStatus(
+                status.state, status.time, f"{status.message}\n{said}", status.exit_code, status.metadata
+            )
+        if not self._settings.keep_files:
+            place.tidy(item.markers.values())
+        return status
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def executor_for(name: str, plugin: Any, url: str | None, config: JobExecutorConfig | None) -> JobExecutor:
+    """Make an executor from what an entry point of ``harmony.executors`` names: a `JobExecutor` or a `Scheduler`."""
+    if isinstance(plugin, type) and issubclass(plugin, Scheduler):
+        return BatchJobExecutor(plugin(), url, config)
+    if isinstance(plugin, type) and issubclass(plugin, JobExecutor):
+        made = plugin(url, config)
+        made.name = made.name or name
+        return made
+    raise PluginError(f"the executor {name!r} is {plugin!r}, which is neither a JobExecutor nor a Scheduler")

@@ -1,0 +1,1 @@
+"""The launchers that come with Harmony, one file each."""

@@ -1,0 +1,1 @@
+"""The batch systems that come with Harmony, one file each."""

@@ -1,0 +1,167 @@
+"""Handing jobs to a batch system: their scripts, one command for many where it can be, and typed refusals."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmony.errors import InvalidJobException, PluginError, SubmitException
+from harmony.jobs.executor import Dependencies
+from harmony.jobs.job import Job
+from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
+from harmony.jobs.scheduler import Order, Scheduler
+from harmony.jobs.script import Place, array_script, job_script
+from harmony.jobs.shell import CommandUnavailable, Shell
+from harmony.jobs.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job that the scheduler has taken."""
+
+    job: Job
+    native_id: str
+    place: Place
+
+
+@dataclass
+class _Group:
+    """Jobs whose directives are the same, so that one array job can hold them."""
+
+    spec: JobSpec
+    jobs: list[Job]
+
+
+class Submission:
+    """Writes job scripts into a directory of its own, and hands them over. May be used from several threads."""
+
+    def __init__(self, scheduler: Scheduler, shell: Shell, timeout: float) -> None:
+        self._scheduler = scheduler
+        self._shell = shell
+        self._timeout = timeout
+        self._launchers: dict[str, Launcher] = {}
+
+    def submit(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
+        """Yield each job as soon as it is taken. Raises as `JobExecutor.submit` does, at the first that is not."""
+        if len(jobs) == 1:
+            yield self._one(directory, jobs[0], dependencies)
+            return
+        for group in self._groups(jobs, dependencies):
+            limit = self._scheduler.array_limit if self._scheduler.array_index else 1
+            for start in range(0, len(group.jobs), limit):
+                chunk = group.jobs[start : start + limit]
+                if len(chunk) == 1:
+                    yield self._one(directory, chunk[0], dependencies)
+                else:
+                    yield from self._array(directory, chunk, dependencies)
+
+    def script(self, job: Job, place: Place, dependencies: Dependencies, in_array: bool = False) -> str:
+        """Return the job script. Raises `InvalidJobException` for what the scheduler or launcher cannot do."""
+        assert job.spec is not None
+        order = Order(job.spec, place.log, None, dependencies)
+        return job_script(
+            job.spec,
+            place,
+            self._launcher(job.spec),
+            directives=[] if in_array else self._scheduler.directives(order),
+            preamble=self._scheduler.preamble(order),
+            attempt=self._scheduler.attempt,
+            array_index=job.record.get("array_index"),
+            redirect=in_array,
+        )
+
+    def _groups(self, jobs: Sequence[Job], dependencies: Dependencies) -> list[_Group]:
+        """Group the jobs by their directives, which also refuses, before anything runs, what cannot be had."""
+        groups: dict[tuple[str, ...], _Group] = {}
+        known: dict[int, _Group] = {}
+        for job in jobs:
+            spec = job.spec
+            assert spec is not None
+            group = known.get(id(spec))
+            if group is None:
+                self._launcher(spec)
+                key = tuple(self._scheduler.directives(Order(spec, "log", None, dependencies)))
+                group = known[id(spec)] = groups.setdefault(key, _Group(spec, []))
+            group.jobs.append(job)
+        return list(groups.values())
+
+    def _one(self, directory: str, job: Job, dependencies: Dependencies) -> Accepted:
+        place = Place(directory, job.id)
+        self._write(place.script, self.script(job, place, dependencies))
+        return Accepted(job, self._hand_over(place.script), place)
+
+    def _array(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
+        array_id = f"array-{secrets.token_hex(8)}"
+        places = [Place(directory, job.id, f"{array_id}.{index}") for index, job in enumerate(jobs)]
+        for job, place in zip(jobs, places, strict=True):
+            self._write(place.script, self.script(job, place, dependencies, in_array=True))
+        array = Place(directory, array_id)
+        assert jobs[0].spec is not None
+        order = Order(jobs[0].spec, array.log, len(jobs), dependencies)
+        directives = self._scheduler.directives(order)
+        self._write(array.script, array_script(directory, array_id, directives, self._scheduler.array_index))
+        try:
+            native_id = self._hand_over(array.script)
+        except SubmitException as error:
+            if error.transient:
+                raise
+            # Arrays may be switched off here, or limited to fewer tasks.
+            for job in jobs:
+                yield self._one(directory, job, dependencies)
+            return
+        ids = self._scheduler.array_ids(native_id, len(jobs))
+        yield from (Accepted(*each) for each in zip(jobs, ids, places, strict=True))
+
+    def _launcher(self, spec: JobSpec) -> Launcher:
+        name = spec.launcher or DEFAULT_LAUNCHER_NAME
+        launcher = self._launchers.get(name)
+        if launcher is None:
+            try:
+                launcher = self._launchers[name] = Launcher.get_instance(name)
+            except PluginError as error:
+                raise InvalidJobException(f"launcher={name!r}: {error}", error) from error
+        return launcher
+
+    def _write(self, path: str, text: str) -> None:
+        try:
+            self._shell.put(path, text, executable=True)
+        except OSError as error:
+            message = f"the job script {path!r} cannot be written: {error.strerror}"
+            raise SubmitException(message, error, transient=True) from error
+
+    def _hand_over(self, script: str) -> str:
+        command = self._scheduler.submit_command(script)
+        try:
+            done = self._shell.run(command, timeout=self._timeout)
+        except CommandUnavailable as error:
+            raise SubmitException(f"{self._scheduler.name}: {error}", error, error.transient) from error
+        if done.code != 0:
+            transient = self._scheduler.refusal_is_transient(done)
+            raise SubmitException(f"{self._scheduler.name} refused the job: {done.complaint}", None, transient)
+        try:
+            return self._scheduler.native_id(done.out)
+        except ValueError as error:
+            said = f"{command[0]} succeeded, but its answer holds no job id: {done.out.strip()[:200]!r}"
+            raise SubmitException(f"{said}; the job may be in the queue", error) from error
+
+
+def make_directory(work_directory: Path, name: str) -> str:
+    """Make a directory for the jobs of one executor, which only this user can enter. Raises `SubmitException`."""
+    parent = work_directory / name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = tempfile.mkdtemp(dir=parent, prefix="")
+        os.mkdir(os.path.join(directory, "news"), 0o700)
+        os.mkdir(os.path.join(directory, "ended"), 0o700)
+    except OSError as error:
+        raise SubmitException(
+            f"work_directory={str(work_directory)!r} cannot be used: {error.strerror}; "
+            "give another one in the executor's config",
+            error,
+            True,
+        ) from error
+    return directory
