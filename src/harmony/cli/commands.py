@@ -29,7 +29,23 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
-@click.group("harmony", context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands; those of ``harmony job`` are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
+        return sorted([*super().list_commands(ctx), "job"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name."""
+        if cmd_name == "job":
+            from harmony.cli.job import job_command
+
+            return job_command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group("harmony", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(harmony.__version__, message="harmony %(version)s")
 def harmony_command() -> None:
     """Workflows of Python functions and commands, on any engine."""

@@ -37,7 +37,9 @@ class JobAttributes:
         self.account = account if project_name is None else project_name
         self.reservation_id = reservation_id
         self.custom_attributes: dict[str, object] | None = (
-            None if custom_attributes is None else dict(custom_attributes)
+            custom_attributes
+            if custom_attributes is None or isinstance(custom_attributes, dict)
+            else dict(custom_attributes)
         )
 
     @property

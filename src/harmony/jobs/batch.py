@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from harmony.jobs.scheduler import NoAnswer, Scheduler
 from harmony.jobs.script import Place
 from harmony.jobs.shell import Completed, CommandUnavailable, Here, Shell
 from harmony.jobs.state import JobState, JobStatus
-from harmony.jobs.submission import Accepted, Submission, make_directory
+from harmony.jobs.submission import Accepted, Submission, make_directory, remove_if_done
 
 #: How much of what a job script printed is shown with a failure.
 _LOG_TAIL = 1000
@@ -95,6 +94,7 @@ class BatchJobExecutor(JobExecutor):
         self._follower = Follower(scheduler, self._shell, config.pace, self._job_ended)
         self._lock = threading.Lock()
         self._directory: str | None = None
+        self._attached_to: set[str] = set()
         self._closed = False
 
     # -- submitting ---------------------------------------------------------------------------------
@@ -140,7 +140,9 @@ class BatchJobExecutor(JobExecutor):
         place = None
         if "work" in job.record:
             place = Place(job.record["work"], job.record["marker"], job.record["script"])
+            self._attached_to.add(place.directory)
             self._follower.watch(place.news)
+            self._follower.watch(place.ended)
         item = Followed(job, Case(self._settings.patience), found, place)
         self._follower.follow(item)
 
@@ -176,6 +178,10 @@ class BatchJobExecutor(JobExecutor):
         """Why the scheduler's last answer could not be used; None when all is well."""
         return self._follower.trouble
 
+    def refresh(self) -> None:
+        """Ask the scheduler about all jobs now; return when what it says is in their states."""
+        self._follower.refresh()
+
     def wait_all(self) -> None:
         """Wait until every job that this executor follows is final."""
         self._follower.wait_all()
@@ -185,9 +191,11 @@ class BatchJobExecutor(JobExecutor):
         self._closed = True
         self._follower.close()
         with self._lock:
-            directory, self._directory = self._directory, None
-        if directory is not None and not self._follower.live and not self._settings.keep_files:
-            shutil.rmtree(directory, ignore_errors=True)
+            directories = self._attached_to | ({self._directory} if self._directory else set())
+            self._directory, self._attached_to = None, set()
+        if not self._settings.keep_files:
+            for directory in directories:
+                remove_if_done(directory)
 
     def _command(self, argv: Sequence[str]) -> Completed:
         try:
@@ -213,7 +221,7 @@ class BatchJobExecutor(JobExecutor):
                 status.state, status.time, f"{status.message}\n{said}", status.exit_code, status.metadata
             )
         if not self._settings.keep_files:
-            place.tidy(item.markers.values())
+            place.tidy(item.markers)
         return status
 
 

@@ -153,7 +153,7 @@ class Case:
 
     def _by_word(self, word: JobStatus, end: Marker | None) -> JobStatus:
         killed = word.reason == Reason.SIGNAL or (word.exit_code or 0) >= 128
-        if self.cancel_asked and killed:
+        if self.cancel_asked and (killed or word.reason == Reason.DEPENDENCY):
             return self._canceled(word.time, word.exit_code, word.metadata)
         if end is None:
             return self._status(word.state, word.time, word.message, word.exit_code, word.metadata)

@@ -33,9 +33,7 @@ class JobExecutorConfig:
 
     DEFAULT_WORK_DIRECTORY: ClassVar[Path] = Path("~/.harmony/work")
 
-    def __init__(
-        self, launcher_log_file: str | Path | None = None, work_directory: str | Path | None = None
-    ) -> None:
+    def __init__(self, launcher_log_file: str | Path | None = None, work_directory: str | Path | None = None) -> None:
         self.launcher_log_file = None if launcher_log_file is None else Path(launcher_log_file)
         self.work_directory = Path(work_directory or self.DEFAULT_WORK_DIRECTORY).expanduser().absolute()
 
@@ -105,7 +103,7 @@ class JobExecutor(ABC):
         from harmony.jobs.batch import executor_for
 
         made = executor_for(name, plugins.load(EXECUTORS, name), url, config)
-        if version_constraint is not None and not satisfies(made.version, version_constraint):
+        if version_constraint is not None and not satisfies(str(made.version), version_constraint):
             made.close()
             raise PluginError(f"executor {name!r} is version {made.version}, which is not {version_constraint!r}")
         return made
@@ -192,6 +190,9 @@ class JobExecutor(ABC):
         A job's own callback hears first.
         """
         self.status_callback = as_function(callback)
+
+    def refresh(self) -> None:
+        """Bring the states of all followed jobs up to date now, where an executor asks for them only now and then."""
 
     @abstractmethod
     def wait_all(self) -> None:

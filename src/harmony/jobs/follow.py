@@ -34,8 +34,8 @@ class Followed:
     native_id: str
     place: Place | None = None
     finished: bool = False
-    #: The names of the marker files it has left, one for each attempt.
-    markers: dict[int, str] = field(default_factory=dict)
+    #: The names of the marker files it has left.
+    markers: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,17 @@ class Follower:
                 self._due = min(self._due, time.monotonic() + kill_after)
             self._quick = self._pace.quick
             self._hurry(self._quick)
+
+    def refresh(self) -> None:
+        """Ask about all jobs now; return when the answer is taken in."""
+        with self._changed:
+            items = [item for item in self._followed.values() if not item.finished]
+        for item in items:
+            for name in item.place.marker_names() if item.place is not None else ():
+                self._heard(name)
+        items = [item for item in items if not item.finished]
+        if items:
+            self._poll(items)
 
     def wait_all(self) -> None:
         """Wait until nothing is followed."""
@@ -219,7 +230,7 @@ class Follower:
 
     def _mark(self, item: Followed, marker: Marker, now: float) -> None:
         with self._changed:
-            item.markers[marker.attempt] = marker.name
+            item.markers.add(marker.name)
             status = item.case.marked(marker, now)
             verdict = item.case.judge(now)
             if verdict is None and item.case.unsettled:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harmony.errors import InvalidJobException, InvalidStateException
 from harmony.jobs.spec import JobSpec
-from harmony.jobs.state import JobState, JobStatus
+from harmony.jobs.state import JobState, JobStatus, Reason
 
 if TYPE_CHECKING:
     from harmony.jobs.executor import JobExecutor
@@ -56,6 +56,12 @@ def in_seconds(name: str, value: Timeout) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value!r} must be a timedelta, a number of seconds, or None")
     return float(value)
+
+
+def _ended_by_itself(status: JobStatus) -> bool:
+    """Whether a failure is the program's own exit, after which the job script has gone on to its end."""
+    by_itself = status.reason in (Reason.EXIT.value, Reason.SIGNAL.value)
+    return status.state is JobState.FAILED and by_itself and status.metadata.get("phase", "done") == "done"
 
 
 class Job:
@@ -115,7 +121,7 @@ class Job:
     @property
     def name(self) -> str | None:
         """The name in its specification."""
-        return self.spec.name if self.spec is not None else None
+        return self.spec.name if isinstance(self.spec, JobSpec) else None
 
     # -- following it -------------------------------------------------------------------------------
 
@@ -228,7 +234,7 @@ class Job:
             if current.final or not status.state.is_greater_than(current):
                 return False
             missed: list[JobStatus] = []
-            before = status.state.predecessor
+            before = JobState.CLEANUP if _ended_by_itself(status) else status.state.predecessor
             while before is not None and before.is_greater_than(current):
                 missed.append(JobStatus(before, status.time))
                 before = before.predecessor

@@ -70,6 +70,11 @@ class Place:
         return os.path.join(self.directory, "news")
 
     @property
+    def ended(self) -> str:
+        """Where the last markers of jobs are kept that their submitter knows to have ended."""
+        return os.path.join(self.directory, "ended")
+
+    @property
     def script(self) -> str:
         """The job script."""
         return os.path.join(self.directory, f"{self.script_name or self.job_id}.sh")
@@ -84,6 +89,14 @@ class Place:
         """Exists once a cancel was asked for."""
         return self._file("cancel")
 
+    def marker_names(self) -> list[str]:
+        """The names of the job's marker files now."""
+        names: list[str] = []
+        for directory in (self.ended, self.news):
+            with contextlib.suppress(OSError):
+                names += (name for name in os.listdir(directory) if name.startswith(f"{self.job_id}."))
+        return names
+
     def tidy(self, markers: Iterable[str]) -> None:
         """Delete the job's files, but for its last marker, which another program that follows it may want yet."""
         for path in (self.script, self.log, self.cancel_flag, self._file("nodes")):
@@ -91,40 +104,53 @@ class Place:
                 os.unlink(path)
         for name in markers:
             with contextlib.suppress(FileNotFoundError):
-                os.replace(os.path.join(self.news, name), os.path.join(self.directory, "ended", name))
+                os.replace(os.path.join(self.news, name), os.path.join(self.ended, name))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a batch system puts into a job's script: `Scheduler` says what each means.
+
+    A task of an array job has no directives, for its script is started by the array's, and must `redirect` what it
+    prints to its log.
+    """
+
+    directives: Sequence[str] = ()
+    preamble: Sequence[str] = ()
+    attempt: str = "0"
+    redirect: bool = False
+
+
+_BARE = Frame()
 
 
 def job_script(
     spec: JobSpec,
     place: Place,
     launcher: Launcher,
+    frame: Frame = _BARE,
     *,
-    directives: Sequence[str] = (),
-    preamble: Sequence[str] = (),
-    attempt: str = "0",
     array_index: int | None = None,
-    redirect: bool = False,
     limit: float | None = None,
 ) -> str:
     """Return the whole script of a job.
 
-    `limit` has the script itself end the program after so many seconds, where no scheduler does. A task of an array
-    job has no directives, for its script is started by the array's, and must `redirect` what it prints to its log.
-    `array_index` is what the program finds in ``PSIJ_ARRAY_INDEX``.
+    `limit` has the script itself end the program after so many seconds, where no scheduler does. `array_index` is what
+    the program finds in ``PSIJ_ARRAY_INDEX``.
     """
     parts = [
         "#!/bin/bash",
-        *directives,
-        *_settings(place, attempt, redirect=redirect),
-        *preamble,
-        *_environment(spec, array_index),
-        *_directory(spec),
+        *frame.directives,
+        *_settings(place, frame.attempt, redirect=frame.redirect),
+        *_finish(spec),
+        *frame.preamble,
         f"psij_nodefile {spec.resources_v1.computed_processes_per_node}",
+        *_environment(spec, place, array_index, alone=launcher.starts_here and not spec.inherit_environment),
+        *_directory(spec),
         *_stage_in(spec),
         *_sourced("pre_launch", spec.pre_launch),
         *_program(spec, launcher, limit),
         *_sourced("post_launch", spec.post_launch),
-        *_stage_out(spec),
         "psij_phase=done",
         'psij_end "$psij_code"',
     ]
@@ -156,11 +182,16 @@ def expanded(text: str, *, keep_unset: bool) -> str:
 
 
 def path_text(path: Path | str) -> str:
-    """Return shell text for a path; a leading ``~/`` is the home directory of where the job runs."""
+    """Return shell text for a path that no command takes for an option.
+
+    A leading ``~/`` is the home directory of where the job runs.
+    """
     text = str(path)
     if text == "~":
         return '"$HOME"'
-    return f'"$HOME"/{shlex.quote(text[2:])}' if text.startswith("~/") else shlex.quote(text)
+    if text.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(text[2:])}'
+    return shlex.quote(text if text.startswith(("/", "./")) else f"./{text}")
 
 
 @cache
@@ -175,13 +206,17 @@ def _settings(place: Place, attempt: str, *, redirect: bool) -> list[str]:
         f"psij_id={place.job_id} psij_dir={shlex.quote(place.directory)} psij_news={shlex.quote(place.news)}",
         f"psij_attempt={attempt}",
     ]
-    if redirect:
-        lines.append(f"exec >{shlex.quote(place.log)} 2>&1")
-    return [*lines, _library(), f"export PSIJ_JOB_ID={place.job_id}"]
+    if redirect:  # a failing exec would end the script before it can report
+        log = shlex.quote(place.log)
+        lines.append(f"if true 2>/dev/null >{log}; then exec >{log} 2>&1; fi")
+    return [*lines, _library()]
 
 
-def _environment(spec: JobSpec, array_index: int | None) -> list[str]:
-    lines = [] if array_index is None else [f"export PSIJ_ARRAY_INDEX={array_index}"]
+def _environment(spec: JobSpec, place: Place, array_index: int | None, *, alone: bool) -> list[str]:
+    lines = ["psij_alone", "export PSIJ_NODEFILE"] if alone else []
+    lines.append(f"export PSIJ_JOB_ID={place.job_id}")
+    if array_index is not None:
+        lines.append(f"export PSIJ_ARRAY_INDEX={array_index}")
     return lines + [
         f"export {name}={expanded(value, keep_unset=False)}" for name, value in (spec.environment or {}).items()
     ]
@@ -191,54 +226,62 @@ def _directory(spec: JobSpec) -> list[str]:
     given = "" if spec.directory is None else str(spec.directory)
     # Batch systems differ in where a script begins; a job begins where its submitter is, on all of them.
     where = path_text(given if given.startswith("~") else os.path.abspath(given))
-    return [
-        "psij_phase=directory",
-        f"{{ [ -d {where} ] || mkdir -p -- {where}; }} && cd -- {where} || "
-        f'psij_fail {SETUP_FAILED} "cannot run in "{where}',
-    ]
+    return ["psij_phase=directory", f"psij_enter {where}"]
 
 
 def _sourced(phase: str, path: Path | None) -> list[str]:
     if path is None:
         return []
-    # errexit: a module that cannot be loaded must not be noticed hours later
-    return [f"psij_phase={phase}", "set -e", f". {path_text(path if '/' in str(path) else f'./{path}')}", "set +e"]
+    # At the top level, so that what it declares is seen; errexit: a module that cannot be loaded must not be noticed
+    # hours later.
+    return [f"psij_phase={phase}", "set -e", f". {path_text(path)}", "psij_sourced"]
 
 
 def _program(spec: JobSpec, launcher: Launcher, limit: float | None) -> list[str]:
-    executable = path_text(spec.executable or "")
-    words = [executable, *(expanded(item, keep_unset=True) for item in spec.arguments or [])]
-    lines = ["psij_phase=launch"]
-    if launcher.starts_here:
-        lines.append(f'type -P -- {executable} >/dev/null || psij_fail 127 {executable}": there is no such program"')
-        if not spec.inherit_environment:
-            names = ["PSIJ_NODEFILE", "PSIJ_JOB_ID", "PSIJ_ARRAY_INDEX", *(spec.environment or {})]
-            words = ["env", "-i", *(f'${{{name}+"{name}=${name}"}}' for name in names), *words]
+    name = _executable(spec.executable or "")
+    words = [name, *(expanded(item, keep_unset=True) for item in spec.arguments or [])]
     command = launcher.shell_command(spec, " ".join(words))
+    prefix = launcher.prefix(spec)
+    lines = ["psij_phase=launch"]
+    if launcher.starts_here or prefix:
+        lines.append(f"psij_find {name if launcher.starts_here else shlex.quote(prefix[0])}")
     if limit is not None:
         lines.append(f"psij_limit={limit:g}")
-    streams = (
-        f"<{_stream(spec.stdin_path)} >{_stream(spec.stdout_path)} "
-        + ("2>&1" if spec.stderr_path == spec.stdout_path is not None else f"2>{_stream(spec.stderr_path)}")
-    )
-    run = [f"{command} {streams} &", "psij_pid=$!", "psij_wait", "psij_code=$?", "psij_pid="]
-    return [*lines, "psij_mark S", "psij_phase=run", *run]
+    same = spec.stderr_path == spec.stdout_path is not None
+    error = "2>&1" if same else f"2>{_stream(spec.stderr_path)}"
+    return [
+        *lines,
+        "{",
+        "psij_mark S",
+        "psij_phase=run",
+        f"( {command} ) <&0 &" if launcher.starts_here else f"{command} <&0 &",
+        "psij_pid=$!",
+        f"}} <{_stream(spec.stdin_path)} >{_stream(spec.stdout_path)} {error} ||",
+        f"psij_fail {SETUP_FAILED} 'an input or output file of the program cannot be opened'",
+        "psij_wait",
+    ]
+
+
+def _executable(name: str) -> str:
+    return path_text(name) if name.startswith(("~/", "/")) else shlex.quote(name)
 
 
 def _stream(path: Path | None) -> str:
-    return "/dev/null" if path is None else path_text(path)
+    if path is None:
+        return "/dev/null"
+    # Not relative to where pre-launch code may have gone.
+    return path_text(path) if str(path).startswith(("~/", "/")) else f'"$psij_home"/{shlex.quote(str(path))}'
 
 
 def _stage_in(spec: JobSpec) -> list[str]:
     if not spec.stage_in:
         return []
     lines = ["psij_phase=stage_in", "psij_mark I"]
-    return lines + [_stage_line(item.mode.name, item.source, item.target) for item in spec.stage_in]
+    return lines + [f"psij_in {_ends(item.mode.name, item.source, item.target)}" for item in spec.stage_in]
 
 
-def _stage_line(mode: str, source: URI | Path, target: URI | Path, flag: str = "must") -> str:
-    ends = [path_text(_local(end)) for end in (source, target)]
-    return f"psij_stage {mode} {ends[0]} {ends[1]} {flag}"
+def _ends(mode: str, source: URI | Path, target: URI | Path) -> str:
+    return " ".join([mode, *(path_text(_local(end)) for end in (source, target))])
 
 
 def _local(end: URI | Path) -> str:
@@ -249,22 +292,22 @@ def _local(end: URI | Path) -> str:
     return path if path.startswith("~/") else os.path.abspath(path)
 
 
-def _condition(flags: StageOutFlags) -> str:
-    names = [name for name in ("SUCCESS", "ERROR", "CANCEL") if flags & StageOutFlags[f"ON_{name}"]]
-    return "|".join(names)
+def _conditions(flags: StageOutFlags) -> str:
+    names = [name for name in ("SUCCESS", "ERROR", "CANCEL") if flags.normalized & StageOutFlags[f"ON_{name}"]]
+    return f"'{' '.join(names)}'"
 
 
-def _stage_out(spec: JobSpec) -> list[str]:
+def _finish(spec: JobSpec) -> list[str]:
+    """What is done at the end, however the job has ended: a function, for that may be anywhere in the script."""
     lines = []
     if spec.stage_out:
         lines += ["psij_phase=stage_out", "psij_mark O"]
-        for item in spec.stage_out:
-            flag = "present" if item.flags & StageOutFlags.IF_PRESENT else "must"
-            line = _stage_line(item.mode.name, item.source, item.target, flag)
-            lines.append(f'case $(psij_how "$psij_code") in {_condition(item.flags)}) {line} ;; esac')
+    for item in spec.stage_out or []:
+        flag = "present" if item.flags & StageOutFlags.IF_PRESENT else "must"
+        ends = _ends(item.mode.name, item.source, item.target)
+        lines.append(f'psij_out "$1" {_conditions(item.flags)} {ends} {flag}')
     if spec.cleanup:
         paths = " ".join(path_text(f"./{path}") for path in spec.cleanup)
         lines += ["psij_phase=cleanup", "psij_mark C"]
-        condition = _condition(spec.cleanup_flags.normalized)
-        lines.append(f'case $(psij_how "$psij_code") in {condition}) rm -rf -- {paths} ;; esac')
-    return lines
+        lines.append(f'psij_cleanup "$1" {_conditions(spec.cleanup_flags)} {paths}')
+    return ["psij_finish() {", *lines, "}"] if lines else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,12 @@ from harmony.jobs.executor import Dependencies
 from harmony.jobs.job import Job
 from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
 from harmony.jobs.scheduler import Order, Scheduler
-from harmony.jobs.script import Place, array_script, job_script
+from harmony.jobs.script import Frame, Place, array_script, job_script
 from harmony.jobs.shell import CommandUnavailable, Shell
 from harmony.jobs.spec import JobSpec
+
+#: The script of a job, which is deleted when its end is known; that of a whole array job is not meant.
+_JOB_SCRIPT = re.compile(r"(?!array-[0-9a-f]+\.sh).*\.sh")
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,13 @@ class Submission:
             job.spec,
             place,
             self._launcher(job.spec),
-            directives=[] if in_array else self._scheduler.directives(order),
-            preamble=self._scheduler.preamble(order),
-            attempt=self._scheduler.attempt,
+            Frame(
+                directives=[] if in_array else self._scheduler.directives(order),
+                preamble=self._scheduler.preamble(order),
+                attempt=self._scheduler.attempt,
+                redirect=in_array,
+            ),
             array_index=job.record.get("array_index"),
-            redirect=in_array,
         )
 
     def _groups(self, jobs: Sequence[Job], dependencies: Dependencies) -> list[_Group]:
@@ -139,6 +146,9 @@ class Submission:
             done = self._shell.run(command, timeout=self._timeout)
         except CommandUnavailable as error:
             raise SubmitException(f"{self._scheduler.name}: {error}", error, error.transient) from error
+        if done.code == 127:
+            said = f"its command cannot be run here; is {self._scheduler.name} installed, and on the PATH?"
+            raise SubmitException(f"{self._scheduler.name}: {said} ({done.complaint})")
         if done.code != 0:
             transient = self._scheduler.refusal_is_transient(done)
             raise SubmitException(f"{self._scheduler.name} refused the job: {done.complaint}", None, transient)
@@ -165,3 +175,13 @@ def make_directory(work_directory: Path, name: str) -> str:
             True,
         ) from error
     return directory
+
+
+def remove_if_done(directory: str) -> None:
+    """Delete an executor's directory, unless there are jobs in it that nobody has seen end."""
+    try:
+        left = [name for name in os.listdir(directory) if _JOB_SCRIPT.fullmatch(name)]
+    except OSError:
+        return
+    if not left:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,18 +1,38 @@
-# The program behind every emulated command. It sends what was typed to the emulator, and does what comes back.
-# Only built-in modules: it is started hundreds of times, and importing `socket` or `json` would double its time.
+"""The program behind every emulated command: it sends what was typed to the emulator, and does what comes back.
+
+Only built-in modules: it is started hundreds of times, and importing `socket` or `json` would double its time.
+"""
+
+import _socket
 import posix
 import sys
 
-import _socket
+# What it says to the emulator is a letter, the length of what follows, a newline, and that.
 
 
-def send(connection, kind, fields):
+def send(connection: _socket.socket, kind: bytes, fields: "list[bytes]") -> None:
+    """Send a message."""
     payload = b"\0".join(fields)
     connection.sendall(b"%s%d\n" % (kind, len(payload)) + payload)
 
 
-def read_all(descriptor):
-    pieces = []
+def receive(connection: _socket.socket) -> "tuple[bytes, bytes]":
+    """Return the letter and the rest of a message. Raises `OSError` if the emulator ends meanwhile."""
+    data = b""
+    wanted = -1
+    while wanted < 0 or len(data) < wanted:
+        piece = connection.recv(1 << 20)
+        if not piece:
+            raise OSError
+        data += piece
+        if wanted < 0 and b"\n" in data:
+            wanted = data.index(b"\n") + 1 + int(data[1 : data.index(b"\n")])
+    return data[:1], data[data.index(b"\n") + 1 :]
+
+
+def read_all(descriptor: int) -> bytes:
+    """Read to the end."""
+    pieces: list[bytes] = []
     while True:
         try:
             piece = posix.read(descriptor, 65536)
@@ -23,46 +43,31 @@ def read_all(descriptor):
         pieces.append(piece)
 
 
-def write_all(descriptor, data):
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it."""
     while data:
         data = data[posix.write(descriptor, data) :]
 
 
-def receive(connection):
-    data = b""
-    while b"\n" not in data:
-        piece = connection.recv(65536)
-        if not piece:
-            raise OSError
-        data += piece
-    head, _, body = data.partition(b"\n")
-    wanted = int(head[1:])
-    pieces, got = [body], len(body)
-    while got < wanted:
-        piece = connection.recv(1 << 20)
-        if not piece:
-            raise OSError
-        pieces.append(piece)
-        got += len(piece)
-    return head[:1], b"".join(pieces)
-
-
-def become(body):
+def become(body: bytes) -> None:
+    """Go on as another program."""
     count, *fields = body.split(b"\0")
     argv, settings = fields[: int(count)], fields[int(count) :]
-    environment = dict(posix.environ)
+    environment: dict[bytes, bytes] = dict(posix.environ)  # type: ignore[arg-type]  # they are bytes on every Unix
     for item in settings:
         name, equals, value = item.partition(b"=")
-        environment[name] = value
-        if not equals:
-            del environment[name]
+        if equals:
+            environment[name] = value
+        else:
+            environment.pop(name, None)
     posix.execve(argv[0], argv, environment)
 
 
-def main():
-    path, program, *rest = sys.argv[1:]
+def main() -> None:
+    """Act as the command named on the command line."""
+    path, *words = sys.argv[1:]
     coding = sys.getfilesystemencoding()
-    argv = [word.encode(coding, "surrogateescape") for word in [program, *rest]]
+    argv = [word.encode(coding, "surrogateescape") for word in words]
     try:
         directory = posix.getcwdb()
     except OSError:
@@ -70,7 +75,7 @@ def main():
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.connect(path)
-        environment = [name + b"=" + value for name, value in posix.environ.items()]
+        environment = [name + b"=" + value for name, value in posix.environ.items()]  # type: ignore[operator]
         send(connection, b"C", [directory, b"%d" % len(argv), *argv, *environment])
         kind, body = receive(connection)
         if kind == b"S":

@@ -63,6 +63,8 @@ class Dialect(ABC):
     #: The number of the first job, and the host's name in ids.
     first_number: ClassVar[int] = 1
     server: ClassVar[str] = "emulator"
+    #: Whether each task of an array job takes a number of its own.
+    numbers_tasks: ClassVar[bool] = False
     #: What a command says when the system cannot be reached: complaint and exit status, `{program}` is the command.
     unreachable: ClassVar[tuple[str, int]] = ("{program}: cannot connect to server", 1)
     #: What a submission says that is refused for good, and for now.
@@ -86,6 +88,10 @@ class Dialect(ABC):
     @abstractmethod
     def streams(self, job: Job) -> Streams:
         """Where a job's standard streams go."""
+
+    def node_files(self, job: Job) -> Mapping[str, str]:
+        """Files that the system writes for a job: the variable that names each, and its text."""
+        return {}
 
     def directory(self, job: Job) -> str:
         """Where a job's script starts."""

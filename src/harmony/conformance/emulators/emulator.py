@@ -40,7 +40,7 @@ class Emulator:
         self.directory = Path(directory).absolute()
         self._dialect = dialect(name)
         (self.directory / "bin").mkdir(parents=True, exist_ok=True)
-        self._socket = tempfile.mkdtemp(prefix="harmony-", dir="/tmp")  # noqa: S108  a socket's path must be short
+        self._socket = tempfile.mkdtemp(prefix="harmony-", dir="/tmp")
         path = os.path.join(self._socket, "s")
         made = Settings(**settings)
         self._server = Server(path, lambda wake: Machine(self._dialect, made, str(self.directory), wake))

@@ -57,7 +57,7 @@ class Machine:
     def submit(self, request: Request) -> list[Job]:
         """Take a job, or the tasks of an array job, into the queue."""
         number, now = self._next, self.now()
-        self._next += 1
+        self._next += len(request.tasks or ()) if self.dialect.numbers_tasks and request.tasks else 1
         with open(self._script(number), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(request.script)
         made = []
@@ -115,6 +115,13 @@ class Machine:
         if job.state is State.HELD:
             job.state, job.reason = State.WAITING, ""
             self._touch()
+
+    def file(self, name: str, text: str) -> str:
+        """Write a file that a job is given (of the names of its nodes, say), and return its path."""
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        return path
 
     # -- what befalls jobs
 
@@ -214,7 +221,9 @@ class Machine:
         return [
             node
             for node in self.nodes.values()
-            if node.up and node.free >= (node.cores if request.exclusive else request.cores) and node.gpus >= request.gpus
+            if node.up
+            and node.free >= (node.cores if request.exclusive else request.cores)
+            and node.gpus >= request.gpus
         ][: request.nodes]
 
     def _dependencies(self, job: Job) -> str:
@@ -244,8 +253,8 @@ class Machine:
         job.nodes = tuple(node.name for node in places)
         streams = self._spooled(job)
         request = job.request
-        environment = {**request.environment, **self.dialect.job_environment(job, self)}
         try:
+            environment = {**request.environment, **self.dialect.job_environment(job, self), **self._node_files(job)}
             if self.settings.failing_starts > 0:
                 self.settings.failing_starts -= 1
                 raise OSError("the start was made to fail")
@@ -265,6 +274,14 @@ class Machine:
             attempt = job.restarts
             self.at(job.started + request.limit / self.settings.speed, lambda: self._time_is_up(job, attempt))
         self._touch()
+
+    def _node_files(self, job: Job) -> dict[str, str]:
+        found = {}
+        for variable, text in self.dialect.node_files(job).items():
+            found[variable] = os.path.join(self.directory, f"{job.id}.{variable}".replace("/", "_"))
+            with open(found[variable], "w", encoding="utf-8") as file:
+                file.write(text)
+        return found
 
     def _spooled(self, job: Job) -> Streams:
         """Where a job's streams go while it runs."""

@@ -1,8 +1,8 @@
 """The thread of an emulator: it hears the commands, notices ends of jobs, and lets time pass.
 
-    command ──socket──▶ Connection ─▶ faults, delays ─▶ Dialect.answer ─▶ Machine
-       ▲                                                      │
-       └───────────────── what it prints, its exit status ◀───┘
+command ──socket──▶ Connection ─▶ faults, delays ─▶ Dialect.answer ─▶ Machine
+   ▲                                                      │
+   └───────────────── what it prints, its exit status ◀───┘
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import Call, Fault, NeedsInput, Refused, Reply
+from harmony.conformance.emulators.processes import Process
 
 
 class Connection:
@@ -72,7 +73,7 @@ class Server:
         self.machine = machine(self.wake)
         self.calls: list[Call] = []
         self.faults: dict[str, list[Fault]] = {}
-        self._watched: set[int] = set()
+        self._watched: dict[Process, int] = {}
         self._closing = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(path)
@@ -123,12 +124,13 @@ class Server:
 
     def _watch(self) -> None:
         """Listen to the ends of the jobs that run now, and of no others."""
-        running = {process.descriptor for process in self.machine.running.values()} - {None}
-        for descriptor in self._watched - running:  # closed already, which takes it out of the kernel's set
-            self._selector.unregister(descriptor or -1)
-        for descriptor in running - self._watched:
-            self._selector.register(descriptor or -1, selectors.EVENT_READ)
-        self._watched = {descriptor for descriptor in running if descriptor is not None}
+        running = set(self.machine.running.values())
+        for process in self._watched.keys() - running:  # closed already: its number may be another's by now
+            self._selector.unregister(self._watched.pop(process))
+        for process in running - self._watched.keys():
+            if process.descriptor is not None:
+                self._watched[process] = process.descriptor
+                self._selector.register(process.descriptor, selectors.EVENT_READ)
 
     def _accept(self) -> None:
         try:

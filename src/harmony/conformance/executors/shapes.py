@@ -28,7 +28,7 @@ class Shapes(ExecutorTests):
             launcher="multiple", resources=ResourceSpecV1(process_count=3), stdout_path="out",
         )  # fmt: skip
         subject.completed(executor, job)
-        assert sorted(path.name for path in subject.directory.glob("index-*")) == ["index-0", "index-1", "index-2"]
+        assert sorted(path.name for path in subject.directory.glob("index-*")) == ["index-1", "index-2", "index-3"]
         assert job.stdout_text().split() == ["3", "3", "3"]
 
     def test_one_process_of_several_fails(self, subject: Subject, executor: JobExecutor) -> None:

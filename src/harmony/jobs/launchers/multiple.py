@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import ClassVar
 
 from harmony.errors import InvalidJobException
@@ -37,5 +36,4 @@ class Multiple(Launcher):
     def shell_command(self, spec: JobSpec, program: str) -> str:
         """Have the job script start the copies and wait for them."""
         self.prefix(spec)
-        stdin = "/dev/null" if spec.stdin_path is None else ""
-        return f"psij_multiple {spec.resources_v1.computed_process_count} {shlex.quote(stdin)} {program}"
+        return f"psij_multiple {spec.resources_v1.computed_process_count} {program}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from harmony.errors import InvalidJobException
 from harmony.jobs.launcher import Launcher
 from harmony.jobs.spec import JobSpec
 
@@ -17,3 +18,11 @@ class Single(Launcher):
     def prefix(self, spec: JobSpec) -> list[str]:
         """Nothing stands before the program."""
         return []
+
+    def shell_command(self, spec: JobSpec, program: str) -> str:
+        """Have the job script become the program. Raises `InvalidJobException` for options, of which it has none."""
+        if spec.launcher_options:
+            raise InvalidJobException(
+                f"launcher_options={spec.launcher_options!r}: the launcher 'single' has no options"
+            )
+        return f"psij_start {program}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -24,26 +26,39 @@ class News:
         self._reaper = reaper
         self._lock = threading.RLock()
         self._notice: Notice | None = None
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, list[Run]] = {}
+        self._own: set[str] = set()
+        self._unclaimed: dict[str, list[Marker]] = {}  # the script was quicker than who started it
 
-    def watch(self, place: Place, run: Run | None = None) -> None:
-        """Hear of a place's markers from now on; `run` is told of those that are there already."""
+    def own(self, directory: str) -> None:
+        """Hear of the markers in a directory whose jobs will all be followed here."""
         with self._lock:
-            if self._notice is None:
-                self._notice = Notice()
-                if self._notice.fileno() >= 0:
-                    self._reaper.read(self._notice.fileno(), self.collect)
-            self._notice.add(place.news)
-            if run is not None:
-                self._runs[place.job_id] = run
-                self._deliver(self._notice.look())
-                if self._notice.fileno() < 0 and len(self._runs) == 1:
-                    self._reaper.at(time.monotonic() + _LOOK_EVERY, self._look)
+            self._own.add(directory)
+            self._add(directory)
 
-    def forget(self, place: Place) -> None:
+    def follow(self, place: Place, run: Run) -> None:
+        """Tell a run of its markers: of those that are there, and of those to come."""
+        with self._lock:
+            if place.directory in self._own:
+                self._runs.setdefault(place.job_id, []).append(run)
+                markers = self._unclaimed.pop(place.job_id, [])
+            else:
+                self._add(place.directory)
+                self._runs.setdefault(place.job_id, []).append(run)
+                markers = reported(place)
+            for marker in markers:
+                run.marked(marker)
+            if len(self._runs) == 1 and self._notice is not None and self._notice.fileno() < 0:
+                self._reaper.at(time.monotonic() + _LOOK_EVERY, self._look)
+
+    def forget(self, place: Place, run: Run) -> None:
         """The run of this place has ended."""
         with self._lock:
-            self._runs.pop(place.job_id, None)
+            runs = self._runs.get(place.job_id, [])
+            if run in runs:
+                runs.remove(run)
+                if not runs:
+                    del self._runs[place.job_id]
 
     def collect(self) -> None:
         """Deliver all that was reported up to now."""
@@ -63,6 +78,13 @@ class News:
                 self._notice.close()
                 self._notice = None
 
+    def _add(self, directory: str) -> None:
+        if self._notice is None:
+            self._notice = Notice()
+            if self._notice.fileno() >= 0:
+                self._reaper.read(self._notice.fileno(), self.collect)
+        self._notice.add(Place(directory, "").news)
+
     def _look(self) -> None:
         self.collect()
         if self._runs:
@@ -71,6 +93,20 @@ class News:
     def _deliver(self, names: list[str]) -> None:
         for name in names:
             marker = Marker.parse(name)
-            run = self._runs.get(marker.job_id) if marker is not None else None
-            if marker is not None and run is not None:
+            if marker is None:
+                continue
+            runs = self._runs.get(marker.job_id)
+            if runs is None:
+                self._unclaimed.setdefault(marker.job_id, []).append(marker)
+            for run in list(runs or ()):
                 run.marked(marker)
+
+
+def reported(place: Place) -> list[Marker]:
+    """What a job's script has reported last, as the files tell."""
+    found = []
+    for directory in (place.news, os.path.join(place.directory, "ended")):
+        with contextlib.suppress(OSError):
+            names = [name for name in os.listdir(directory) if name.startswith(f"{place.job_id}.")]
+            found += [marker for name in names if (marker := Marker.parse(name)) is not None]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from harmony.errors import InvalidJobException, SubmitException
 from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
-from harmony.jobs.script import Place, job_script
+from harmony.jobs.resource_spec import ResourceSpecV1
+from harmony.jobs.script import Frame, Place, job_script
 from harmony.jobs.shell import Here
 from harmony.jobs.spec import JobSpec
 
@@ -24,7 +26,6 @@ _BARE = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR")
 #: A signal to the job reaches its whole process group; the script need not pass it on for a second time.
 _PREAMBLE = ["psij_pass_on() { psij_signal=$1; }"]
 
-Process = subprocess.Popen[bytes]
 Environment = dict[bytes, bytes]
 
 
@@ -41,10 +42,25 @@ def is_plain(spec: JobSpec) -> bool:
     return spec.resources is None or spec.resources_v1.computed_process_count == 1
 
 
-def start(spec: JobSpec, job_id: str, array_index: int | None, null: int) -> Process:
-    """Start the program of a plain job as the leader of a new session. `null` is a descriptor of ``/dev/null``.
+def on_one_node(spec: JobSpec) -> JobSpec:
+    """The same job with all its processes on this machine."""
+    if spec.resources is None or spec.resources_v1.computed_node_count == 1:
+        return spec
+    asked, here = spec.resources_v1, copy.copy(spec)
+    here.resources = ResourceSpecV1(
+        process_count=asked.computed_process_count,
+        cpu_cores_per_process=asked.cpu_cores_per_process,
+        gpu_cores_per_process=asked.gpu_cores_per_process,
+        memory=asked.memory,
+    )
+    return here
 
-    Raises `NeedsScript`, or as `JobExecutor.submit` does; nothing was started then.
+
+def start(spec: JobSpec, job_id: str, array_index: int | None, null: int) -> int:
+    """Start the program of a plain job as the leader of a new session; return its process id.
+
+    `null` is a descriptor of ``/dev/null``. Raises `NeedsScript`, or as `JobExecutor.submit` does; nothing was started
+    then.
     """
     environment = _environment(spec, job_id, array_index)
     executable = _at_home(spec.executable or "", environment)
@@ -68,16 +84,18 @@ def _spawn(
     folder: str | None,
     environment: Environment,
     streams: tuple[int, int, int],
-) -> Process:
+) -> int:
     try:
-        return subprocess.Popen(  # noqa: S603  the program is what the user asked for
-            command,
-            stdin=streams[0],
-            stdout=streams[1],
-            stderr=streams[2],
-            cwd=folder,
-            env=environment,
-            start_new_session=True,
+        return _ours(
+            subprocess.Popen(  # noqa: S603  the program is what the user asked for
+                command,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
         )
     except UnicodeEncodeError as error:
         raise InvalidJobException(f"the job holds a text that this system cannot encode: {error}", error) from error
@@ -92,28 +110,28 @@ def _spawn(
 
 def start_script(
     spec: JobSpec, place: Place, launcher: Launcher, array_index: int | None, limit: float | None, log: Path | None
-) -> Process:
+) -> int:
     """Write a job's script and start it as the leader of a new session. Raises as `start` does.
 
     With `limit` the script ends the program after so many seconds. What it prints goes to `log`, or else to the
     place's own.
     """
-    text = job_script(
-        spec, place, launcher, preamble=_PREAMBLE, attempt="0", array_index=array_index, limit=limit
-    )
+    text = job_script(spec, place, launcher, Frame(preamble=_PREAMBLE), array_index=array_index, limit=limit)
     environment = None if spec.inherit_environment else {name: os.environ[name] for name in _BARE if name in os.environ}
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if log else os.O_TRUNC)
     try:
         Here().put(place.script, text, executable=True)
         output = os.open(log or place.log, flags, 0o600)
         try:
-            return subprocess.Popen(  # noqa: S603  the job script
-                ["/bin/bash", place.script],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
+            return _ours(
+                subprocess.Popen(  # noqa: S603  the job script
+                    ["/bin/bash", place.script],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                    start_new_session=True,
+                )
             )
         finally:
             os.close(output)
@@ -121,6 +139,12 @@ def start_script(
         raise InvalidJobException(f"the job holds a text that this system cannot encode: {error}", error) from error
     except OSError as error:
         raise _refused("the job script cannot be written and started", error) from error
+
+
+def _ours(process: subprocess.Popen[bytes]) -> int:
+    """Take over the waiting: `Popen` would call an exit status that someone else has taken 0."""
+    process.returncode = 0
+    return process.pid
 
 
 def _refused(what: str, error: OSError) -> SubmitException:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from harmony.jobs.local.tree import Snapshot
 
@@ -77,7 +78,13 @@ class Reaper:
                 pass  # no descriptor is left, or an old kernel
             else:
                 self._ended[descriptor] = ended
-                self._epoll.register(descriptor, select.EPOLLIN)
+                try:
+                    self._epoll.register(descriptor, select.EPOLLIN)
+                except (OSError, ValueError):
+                    if self._ended.pop(descriptor, None) is not None:
+                        os.close(descriptor)
+                    if not self._closed:
+                        raise
                 return
         with self._lock:
             self._waiting += 1
@@ -103,8 +110,7 @@ class Reaper:
         timer = Timer(call)
         with self._lock:
             if len(self._timers) > 1000 and len(self._timers) > 3 * len(self._ended):
-                self._timers = [item for item in self._timers if item[2].call is not None]
-                heapq.heapify(self._timers)
+                self._purge()
             heapq.heappush(self._timers, (when, next(self._numbers), timer))
             wake = when < self._asleep_until
         if wake:
@@ -166,10 +172,9 @@ class Reaper:
         now = time.monotonic()
         due: list[Timer] = []
         with self._lock:
-            if not self._ended and not self._waiting and not self._reported:
-                self._timers = [item for item in self._timers if item[2].call is not None]
-                heapq.heapify(self._timers)
-            while self._timers and (self._timers[0][0] <= now or self._timers[0][2].call is None):
+            if self._released or (self._timers and self._timers[0][0] <= now):
+                self._purge()
+            while self._timers and self._timers[0][0] <= now:
                 due.append(heapq.heappop(self._timers)[2])
             idle = not (self._ended or self._waiting or self._reported or self._timers or due)
             if self._closed or (self._released and idle):
@@ -180,10 +185,15 @@ class Reaper:
             _call(timer.call)
         reported, snapshot = [self._reported.popleft() for _ in range(len(self._reported))], Snapshot()
         for ended in reported:
-            _call(lambda ended=ended: ended(snapshot))
+            _call(partial(ended, snapshot))
         if not due and not reported:
             self._listen(None if until == float("inf") else max(0.0, until - now))
         return True
+
+    def _purge(self) -> None:
+        """Drop cancelled timers. One at the head is let be until its time: that saves waking for each new one."""
+        self._timers = [item for item in self._timers if item[2].call is not None]
+        heapq.heapify(self._timers)
 
     def _listen(self, timeout: float | None) -> None:
         if self._epoll is not None:
@@ -194,8 +204,11 @@ class Reaper:
         for descriptor in ready:
             ended = self._ended.pop(descriptor, None)
             if ended is not None:
-                os.close(descriptor)  # which takes it out of epoll as well
-                _call(lambda ended=ended: ended(snapshot))
+                # Closing alone leaves it in epoll as long as a child that is being started holds a copy.
+                if self._epoll is not None:
+                    self._epoll.unregister(descriptor)
+                os.close(descriptor)
+                _call(partial(ended, snapshot))
             elif descriptor == self._wake_read:
                 try:
                     os.read(descriptor, 4096)

@@ -120,7 +120,7 @@ class HTCondor(Scheduler):
         return match[1]
 
     def array_ids(self, native_id: str, size: int) -> list[str]:
-        """Return ``123.0``, ``123.1``, …"""
+        """Return ``123.0``, ``123.1`` and so on."""
         return [f"{native_id.partition('.')[0]}.{index}" for index in range(size)]
 
     def refusal_is_transient(self, done: Completed) -> bool:

@@ -49,7 +49,7 @@ class LSF(Scheduler):
 
     name = "lsf"
     array_index = "$((LSB_JOBINDEX - 1))"
-    attempt = "$([ \"${LSB_RESTART-}\" = Y ] && echo 1 || echo 0)"
+    attempt = '$([ "${LSB_RESTART-}" = Y ] && echo 1 || echo 0)'
     can_signal = True
 
     def directives(self, order: Order) -> list[str]:
@@ -69,7 +69,8 @@ class LSF(Scheduler):
                 lines.append(self._line(letter, self._exact(field, value)))
         after = _dependencies(order)
         if after:
-            lines.append(self._line("w", after))
+            # -ti: ended, and not left waiting, when what it waits for cannot happen any more
+            lines += [self._line("w", after), "#BSUB -ti"]
         for option, value in options.items():
             exact = None if value is None else self._exact(f"{self.name}.{option}", value)
             lines.append(self._line(one_line("custom_attributes", option), exact))
@@ -126,7 +127,7 @@ class LSF(Scheduler):
         return match[1]
 
     def array_ids(self, native_id: str, size: int) -> list[str]:
-        """Return ``123[1]``, ``123[2]``, …"""
+        """Return ``123[1]``, ``123[2]`` and so on."""
         return [f"{native_id}[{index}]" for index in range(1, size + 1)]
 
     def refusal_is_transient(self, done: Completed) -> bool:
@@ -188,7 +189,7 @@ class LSF(Scheduler):
 
 def _name(name: str) -> str:
     """The name without what bsub would take for an array, and with one kind of quotes."""
-    name = " ".join(name.translate(str.maketrans("[]\"", "()'")).split())
+    name = " ".join(name.translate(str.maketrans('[]"', "()'")).split())
     return name.lstrip("#") or "job"
 
 
@@ -220,7 +221,9 @@ def _status(state: str, code: str, reason: str, pending: str) -> JobStatus:
         facts["reason"] = Reason.DEPENDENCY
     message = pending if pending not in ("", "-") else None
     queued = state in _QUEUED
-    return JobStatus(JobState.QUEUED if queued else JobState.ACTIVE, message=message if queued else None, metadata=facts)
+    return JobStatus(
+        JobState.QUEUED if queued else JobState.ACTIVE, message=message if queued else None, metadata=facts
+    )
 
 
 def _exit(state: str, code: int | None, text: str) -> JobStatus:
@@ -239,8 +242,9 @@ def _exit(state: str, code: int | None, text: str) -> JobStatus:
 def _records(out: str) -> Iterator[tuple[str, str]]:
     text = re.sub(r"\n {21}", "", out)
     starts = list(_RECORD.finditer(text))
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
-        yield start[1], text[start.start() : following.start() if following else len(text)]
+    ends = [start.start() for start in starts[1:]] + [len(text)]
+    for start, end in zip(starts, ends, strict=False):
+        yield start[1], text[start.start() : end]
 
 
 def _outcome(text: str) -> JobStatus | None:
