@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 from harmony.errors import SubmitException
@@ -49,3 +50,24 @@ class ManualExecutor(JobExecutor):
         self.closed += 1
         for job, _ in self.taken:
             job.abandon("the executor was closed")
+
+
+def reach(job: Job, *states: JobState) -> list[bool]:
+    """Report the states one after the other; return which the job took."""
+    return [job.advance(JobStatus(state)) for state in states]
+
+
+def in_threads(actions: Sequence[object]) -> None:
+    """Call them all at once."""
+    together = threading.Barrier(len(actions))
+
+    def run(action: object) -> None:
+        together.wait()
+        assert callable(action)
+        action()
+
+    threads = [threading.Thread(target=run, args=[action]) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -27,11 +27,29 @@ EMULATED: dict[str, dict[str, Any]] = {
                   "grace": "Grid Engine sends no signals", "nodes": "its parallel environment fills one host"},
     },
     "lsf": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
-    "cobalt": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
-    "htcondor": {"bad_queue": "no-such-queue", "short_walltime": MINUTE, "lacks": {"nodes": "one machine a job"}},
+    "cobalt": {
+        "bad_queue": "no-such-queue", "short_walltime": MINUTE,
+        "lacks": {"after": "Cobalt waits for success only", "after_any": "Cobalt waits for success only",
+                  "grace": "Cobalt sends no signals", "attach": "its queue does not tell how a job ended"},
+    },
+    "htcondor": {
+        "short_walltime": MINUTE,
+        "lacks": {"nodes": "a job runs on one machine", "refusal": "there are no queues", "grace": "it sends no signals",
+                  "after": "only DAGMan has dependencies", "after_ok": "only DAGMan has dependencies",
+                  "after_any": "only DAGMan has dependencies"},
+    },
     "flux": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
-    "oar": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
-    "nqsv": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
+    "oar": {
+        "bad_queue": "no-such-queue", "short_walltime": MINUTE,
+        "lacks": {"after": "OAR waits for ends only", "after_ok": "OAR waits for ends only"},
+    },
+    "nqsv": {
+        "bad_queue": "no-such-queue", "short_walltime": MINUTE,
+        "lacks": {"after": "NQSV's are between requests submitted together", "grace": "it sends no signals",
+                  "attach": "its queue does not tell how a job ended",
+                  "after_ok": "NQSV's are between requests submitted together",
+                  "after_any": "NQSV's are between requests submitted together"},
+    },
 }  # fmt: skip
 
 

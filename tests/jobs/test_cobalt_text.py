@@ -141,3 +141,13 @@ def test_commands() -> None:
     assert not COBALT.cancel_failed(said("      Deleted Jobs\nJobID  User\n"))
     assert COBALT.cancel_failed(said(err="odd is not a valid jobid", code=1))
     assert COBALT.listed(said("JobID: 11\n    State : queued\n")) == ["11"]
+
+
+def test_the_submitters_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THE_SUBMITTER", "it's $(x)\nand more")
+    monkeypatch.setenv("COBALT_JOBID", "7")
+    script = "\n".join([*COBALT.preamble(order()), 'printf %s "$OF_THE_SUBMITTER"', "env"])
+    done = subprocess.run(["/bin/bash", "-c", script], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("it's $(x)\nand more")
+    assert "COBALT_JOBID=" not in done.stdout
+    assert not any("export " in line for line in COBALT.preamble(order(inherit_environment=False)))

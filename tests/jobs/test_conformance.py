@@ -14,6 +14,7 @@ from harmony.conformance.emulators import Emulator
 from harmony.conformance.executors import ExecutorSuite, Subject
 from harmony.jobs import JobExecutor
 from harmony.jobs.local import LocalExecutorConfig
+from harmony.jobs.shell import Here
 
 NOT_DURABLE = "its jobs are children of this process; with durable=True they can be followed later"
 
@@ -58,3 +59,25 @@ class TestEmulated(ExecutorSuite):
         facts: dict[str, Any] = systems.EMULATED[name]
         with Emulator(name, tmp_path / "emulated", speed=60.0):
             yield Subject(lambda: systems.executor(name, tmp_path / "work"), jobs, **facts)
+
+
+class TestSlurm(ExecutorSuite):
+    """A real Slurm of four nodes."""
+
+    @pytest.fixture
+    def subject(self, slurm_environment: dict[str, str], tmp_path: Path, jobs: Path) -> Subject:
+        shell = Here(slurm_environment)
+        lacks = {"walltime": "its walltimes are whole minutes; shortened ones are tested in test_slurm_real"}
+        return Subject(
+            lambda: systems.executor("slurm", tmp_path / "work", shell=shell), jobs, lacks, bad_queue="no-such-queue"
+        )
+
+
+class TestGridEngine(ExecutorSuite):
+    """A real Grid Engine of one node."""
+
+    @pytest.fixture
+    def subject(self, sge_environment: dict[str, str], tmp_path: Path, jobs: Path) -> Subject:
+        facts = {**systems.EMULATED["sge"], "short_walltime": timedelta(seconds=2)}
+        shell = Here(sge_environment)
+        return Subject(lambda: systems.executor("sge", tmp_path / "work", shell=shell), jobs, **facts)

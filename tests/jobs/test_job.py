@@ -1,19 +1,16 @@
-"""A job's states: in order, once, and final for ever, whichever threads report and wait."""
+"""A job's states: in order, once, and final for ever, whichever threads report them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import random
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.jobs.manual import ManualExecutor
+from tests.jobs.manual import ManualExecutor, in_threads, reach
 
 from harmony.jobs import (
     InvalidJobException,
@@ -58,26 +55,6 @@ def fast_switching() -> Iterator[None]:
     sys.setswitchinterval(2e-5)
     yield
     sys.setswitchinterval(before)
-
-
-def reach(job: Job, *states: JobState) -> list[bool]:
-    return [job.advance(JobStatus(state)) for state in states]
-
-
-def in_threads(actions: Sequence[object]) -> None:
-    """Call them all at once."""
-    together = threading.Barrier(len(actions))
-
-    def run(action: object) -> None:
-        together.wait()
-        assert callable(action)
-        action()
-
-    threads = [threading.Thread(target=run, args=[action]) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # -- states -----------------------------------------------------------------------------------------
@@ -229,117 +206,6 @@ def test_a_callback_may_wait_for_what_it_was_told(job: Job) -> None:
     job.set_job_status_callback(lambda job, status: seen.append(job.wait(0)))
     reach(job, JobState.COMPLETED)
     assert [status is not None and status.final for status in seen] == [True] * 6
-
-
-# -- waiting ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("zero", [0, 0.0, timedelta(0), -1])
-def test_defect_wait_with_a_timeout_of_zero_waits_for_ever(job: Job, zero: timedelta | float) -> None:
-    assert job.wait(zero) is None
-    reach(job, JobState.COMPLETED)
-    assert job.wait(zero) is job.status
-
-
-@pytest.mark.parametrize("short", [0.01, timedelta(milliseconds=10)])
-def test_a_timeout_that_passes_gives_none(job: Job, short: timedelta | float) -> None:
-    assert job.wait(short) is None
-
-
-def test_waiting_for_a_state_or_one_past_it(job: Job) -> None:
-    assert job.wait(0, JobState.NEW) is job.status
-    reach(job, JobState.ACTIVE)
-    for target in (JobState.NEW, JobState.QUEUED, JobState.STAGE_IN, JobState.ACTIVE):
-        assert job.wait(0, target) is job.status
-        assert job.wait(0, [JobState.CLEANUP, target]) is job.status
-    assert [job.wait(0, later) for later in (JobState.STAGE_OUT, JobState.COMPLETED)] == [None, None]
-    assert job.wait(0, []) is None
-
-
-@pytest.mark.parametrize("final", FINAL)
-def test_a_final_state_ends_every_wait(job: Job, final: JobState) -> None:
-    reach(job, final)
-    for target in (None, [], *JobState):
-        assert job.wait(target_states=target) is job.status
-
-
-def test_a_waiting_thread_is_woken(job: Job) -> None:
-    found: list[JobStatus | None] = []
-    ends = [lambda: found.append(job.wait()), lambda: found.append(job.wait(target_states=JobState.ACTIVE))]
-    in_threads([*ends, lambda: reach(job, JobState.QUEUED, JobState.ACTIVE, JobState.COMPLETED)])
-    assert [status is not None and status.state in (JobState.ACTIVE, JobState.COMPLETED) for status in found] == [
-        True
-    ] * 2
-
-
-@pytest.mark.parametrize("timeout", ["1", True, [1]])
-def test_what_is_no_timeout_is_refused(job: Job, timeout: object) -> None:
-    with pytest.raises(TypeError, match=r"timeout=.* must be a timedelta, a number of seconds, or None"):
-        job.wait(timeout)  # type: ignore[arg-type]
-
-
-def test_a_very_long_timeout_is_none(job: Job) -> None:
-    in_threads([lambda: job.wait(timedelta.max), lambda: reach(job, JobState.COMPLETED)])
-    assert job.wait(1e300) is job.status
-
-
-def test_whoever_waits_for_a_job_that_nothing_follows_is_told(job: Job) -> None:
-    errors: list[str] = []
-
-    def wait() -> None:
-        try:
-            job.wait()
-        except InvalidStateException as error:
-            errors.append(str(error))
-
-    in_threads([wait, wait, lambda: job.abandon("the executor was closed")])
-    assert errors == ["the executor was closed"] * 2
-    assert job.wait(target_states=JobState.NEW) is job.status
-    reach(job, JobState.COMPLETED)
-    assert job.wait() is job.status
-
-
-def test_defect_14_not_usable_from_asyncio() -> None:
-    async def main() -> list[JobStatus]:
-        jobs = [Job() for _ in range(20)]
-        waiting = [asyncio.ensure_future(_final(job)) for job in jobs]
-        await asyncio.sleep(0)
-        end = threading.Thread(target=lambda: [reach(job, JobState.COMPLETED) for job in jobs])
-        end.start()
-        found = await asyncio.gather(*waiting)
-        end.join()
-        assert await jobs[0] is found[0]  # a second time, after its end
-        return found
-
-    assert {status.state for status in asyncio.run(main())} == {JobState.COMPLETED}
-
-
-async def _final(job: Job) -> JobStatus:
-    return await job
-
-
-def test_awaiting_can_be_given_up_and_leaves_nothing() -> None:
-    async def main(job: Job) -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(_final(job), 0.01)
-
-    job = Job()
-    asyncio.run(main(job))
-    assert job._waiters == []
-    reach(job, JobState.COMPLETED)
-
-
-def test_awaiting_a_job_that_nothing_follows_raises() -> None:
-    async def main(job: Job) -> None:
-        waiting = asyncio.ensure_future(_final(job))
-        await asyncio.sleep(0)
-        job.abandon("closed")
-        with pytest.raises(InvalidStateException, match="closed"):
-            await waiting
-        with pytest.raises(InvalidStateException, match="closed"):
-            await job
-
-    asyncio.run(main(Job()))
 
 
 # -- cancelling, output, keeping ---------------------------------------------------------------------

@@ -77,9 +77,8 @@ def test_launcher_without_options_refuses_them(name: str) -> None:
         text(name, JobSpec("prog", launcher=name, launcher_options=["-x"]))
 
 
-def test_multiple_refuses_several_nodes() -> None:
-    with pytest.raises(InvalidJobException, match="launcher='multiple' starts processes on one node, but node_count=2"):
-        text("multiple", JobSpec("prog", resources=SHAPE, launcher="multiple"))
+def test_multiple_starts_every_copy_on_the_first_node() -> None:
+    assert "psij_multiple 6 prog" in text("multiple", JobSpec("prog", resources=SHAPE, launcher="multiple"))
 
 
 def test_mpirun_carries_the_jobs_variables_to_other_nodes() -> None:

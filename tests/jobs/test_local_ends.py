@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
+from tests.jobs.local_jobs import SECONDS, lines
 
 from harmony.errors import InvalidStateException
 from harmony.jobs import Job, JobAttributes, JobSpec, JobState, JobStatus, Reason, StageOut, StageOutFlags
 from harmony.jobs.local import LocalExecutorConfig, LocalJobExecutor
 
-SECONDS = 30
 STUBBORN = "trap '' TERM; echo $$ >>pids; while :; do sleep 100; done"
 
 
@@ -32,15 +31,6 @@ def started(executor: LocalJobExecutor, text: str, directory: Path, **fields: ob
     executor.submit(job)
     lines(directory / "pids", 1)
     return job
-
-
-def lines(path: Path, number: int) -> list[str]:
-    """Wait until a file has so many lines."""
-    deadline = monotonic() + SECONDS
-    while not path.exists() or path.read_text().count("\n") < number:
-        assert monotonic() < deadline, path
-        sleep(0.005)
-    return path.read_text().split()
 
 
 def gone(pid: str) -> bool:
@@ -176,3 +166,17 @@ def test_a_script_passes_the_signal_on_once(executor: LocalJobExecutor, tmp_path
     (tmp_path / "stop").touch()
     assert ended(job).state is JobState.CANCELED
     assert (tmp_path / "terms").read_text() == "term\n"
+
+
+def test_all_this_works_without_pidfd(
+    executor: LocalJobExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    job = started(executor, f"({STUBBORN}) & {STUBBORN}", tmp_path)
+    lines(tmp_path / "pids", 2)
+    other = Job(JobSpec("false"))
+    executor.submit(other)
+    assert ended(other).exit_code == 1
+    job.cancel(grace=0)
+    assert ended(job).state is JobState.CANCELED
+    executor.wait_all()

@@ -70,7 +70,7 @@ def test_ends(lab: tuple[AsAccount, Path], executor: JobExecutor) -> None:
 def test_what_ends_a_job_from_outside(lab: tuple[AsAccount, Path], executor: JobExecutor) -> None:
     _, directory = lab
     long = job(directory, "exec sleep 300", attributes=JobAttributes(timedelta(seconds=5)))
-    polite = job(directory, "trap 'exit 7' TERM; touch ready; sleep 300 & wait")
+    polite = job(directory, 'sleep 300 & trap "kill $!; exit 7" TERM; wait')
     rude = job(directory, "exec sleep 300")
     for each in (long, polite, rude):
         executor.submit(each)

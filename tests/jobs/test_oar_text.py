@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import timedelta
 
 import pytest
@@ -68,7 +69,8 @@ def test_odd_values_arrive_or_are_refused(field: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_names_and_paths(kind: str) -> None:
-    name = lines(name=ODD[kind])[0].removeprefix("#OAR -n ")
+    name = lines(name=ODD[kind] * 60)[0].removeprefix("#OAR -n ")
+    assert len(name.encode()) <= 100
     assert not set(name) & set("'\"`$;|&<>(){}\\#*")
     if kind not in {"percent", "dash"}:
         with pytest.raises(InvalidJobException, match="work_directory"):
@@ -152,3 +154,13 @@ def test_cancelling() -> None:
     assert OAR_2.cancel_failed(said(done, foreign, 1))
     assert OAR_2.cancel_failed(said(done, foreign + again, 6))
     assert OAR_2.cancel_failed(said(code=2))
+
+
+def test_the_submitters_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THE_SUBMITTER", "it's $(x)\nand more")
+    monkeypatch.setenv("OAR_JOB_ID", "7")
+    script = "\n".join([*OAR_2.preamble(order()), 'printf %s "$OF_THE_SUBMITTER"', "env"])
+    done = subprocess.run(["/bin/bash", "-c", script], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("it's $(x)\nand more")
+    assert "OAR_JOB_ID=" not in done.stdout
+    assert not any("export " in line for line in OAR_2.preamble(order(inherit_environment=False)))

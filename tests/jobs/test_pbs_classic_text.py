@@ -52,6 +52,10 @@ Job Id: 183.host
     job_state = C
     queue = batchq
 
+Job Id: 186.host
+    job_state = C
+    depend = afterok:180.host@host
+
 Job Id: 184.host
     job_state = R
     start_count = 3
@@ -127,6 +131,7 @@ def test_statuses() -> None:
         "181.host": ("FAILED", 143, "walltime"),
         "182[3].host": ("COMPLETED", 0, None),
         "183.host": ("CANCELED", None, "canceled"),
+        "186.host": ("FAILED", None, "dependency"),
         "184.host": ("ACTIVE", None, None),
         "185.host": ("FAILED", None, "walltime"),
     }
@@ -134,7 +139,7 @@ def test_statuses() -> None:
 
 
 def test_a_job_that_is_not_there_spoils_no_other() -> None:
-    assert len(TORQUE.statuses(said(QSTAT, "qstat: Unknown Job Id Error 77.host\n", 153))) == 7
+    assert len(TORQUE.statuses(said(QSTAT, "qstat: Unknown Job Id Error 77.host\n", 153))) == 8
     with pytest.raises(NoAnswer):
         TORQUE.statuses(said(QSTAT, "qstat: cannot connect to server host (errno=15137)\n", 1))
 

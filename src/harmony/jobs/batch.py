@@ -17,10 +17,12 @@ from harmony.jobs.scheduler import NoAnswer, Scheduler
 from harmony.jobs.script import Place
 from harmony.jobs.shell import Completed, CommandUnavailable, Here, Shell
 from harmony.jobs.state import JobState, JobStatus
-from harmony.jobs.submission import Accepted, Submission, make_directory, remove_if_done
+from harmony.jobs.submission import Accepted, Submission, discard, make_directory, remove_if_done
 
 #: How much of what a job script printed is shown with a failure.
 _LOG_TAIL = 1000
+#: The states in which a job's program can be sent a signal.
+_RUNNING = (JobState.ACTIVE, JobState.STAGE_OUT, JobState.CLEANUP)
 
 
 class BatchSchedulerExecutorConfig(JobExecutorConfig):
@@ -96,29 +98,37 @@ class BatchJobExecutor(JobExecutor):
         self._directory: str | None = None
         self._attached_to: set[str] = set()
         self._closed = False
+        self._process = os.getpid()
 
     # -- submitting ---------------------------------------------------------------------------------
 
     def _submit(self, jobs: Sequence[Job], dependencies: Dependencies) -> None:
-        if self._closed:
-            raise InvalidStateException(f"this {self.name} executor is closed; make another one")
+        self._check_open()
         directory = self._own_directory()
         for accepted in self._submission.submit(directory, jobs, dependencies):
             self._take(accepted)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidStateException(f"this {self.name} executor is closed; make another one")
+        if os.getpid() != self._process:
+            raise InvalidStateException(
+                f"this {self.name} executor is another process's, forked from; make another one"
+            )
+
     def _own_directory(self) -> str:
         with self._lock:
-            if self._directory is None:
+            if self._directory is None or not os.path.isdir(self._directory):
                 self._directory = make_directory(self.config.work_directory, self.name)
                 self._follower.watch(os.path.join(self._directory, "news"))
             return self._directory
 
     def _take(self, accepted: Accepted) -> None:
         job, place = accepted.job, accepted.place
-        job.record.update(work=place.directory, script=place.script_name, marker=place.job_id, cwd=os.getcwd())
+        job.record.update(work=place.directory, script=place.script_name, marker=place.job_id, cwd=_here())
         job.bind(self, accepted.native_id)
-        job.advance(JobStatus(JobState.QUEUED))
         self._follower.follow(Followed(job, Case(self._settings.patience), accepted.native_id, place))
+        job.advance(JobStatus(JobState.QUEUED))
 
     def script(self, job: Job) -> str:
         """Return the job script that `submit` would hand over, without submitting. Raises as `submit` does."""
@@ -130,6 +140,7 @@ class BatchJobExecutor(JobExecutor):
 
     def attach(self, job: Job, native_id: str | None = None) -> None:
         """Follow a job that was submitted before, by anyone; see `JobExecutor.attach`."""
+        self._check_open()
         found = self._to_attach(job, native_id)
         same = self._follower.find(native_id=found)
         if same is not None and not job.record:
@@ -154,17 +165,31 @@ class BatchJobExecutor(JobExecutor):
             return
         if item is None:
             raise InvalidStateException(f"{job!r} is not followed by this executor; attach it first")
-        politely = seconds is not None and self.scheduler.can_signal and job.status.state is not JobState.QUEUED
         ids = [item.native_id]
-        command = self.scheduler.signal_command(ids, "TERM") if politely else self.scheduler.cancel_command(ids)
         self._flag_cancel(item)
         item.case.cancel_asked = True
-        done = self._command(command)
-        if self.scheduler.cancel_failed(done) and not job.status.final:
+        try:
+            # A waiting job has nothing to tidy up.
+            politely = seconds is not None and self.scheduler.can_signal and job.status.state in _RUNNING
+            if politely:
+                done = self._command(self.scheduler.signal_command(ids, "TERM"))
+                if done.code and self.scheduler.refusal_is_transient(done):
+                    raise self._not_cancelled(item, done)
+                politely = done.code == 0  # or the scheduler may have put it back into the queue
+            if not politely:
+                done = self._command(self.scheduler.cancel_command(ids))
+                if self.scheduler.cancel_failed(done) and not job.status.final:
+                    raise self._not_cancelled(item, done)
+        except SubmitException:
             item.case.cancel_asked = False
-            transient = self.scheduler.refusal_is_transient(done)
-            raise SubmitException(f"{self.name} did not cancel {item.native_id}: {done.complaint}", None, transient)
+            if item.place is not None:
+                discard(item.place.cancel_flag)
+            raise
         self._follower.cancel_asked(item, seconds if politely else None)
+
+    def _not_cancelled(self, item: Followed, done: Completed) -> SubmitException:
+        said = f"{self.name} did not cancel {item.native_id}: {done.complaint}"
+        return SubmitException(said, None, self.scheduler.refusal_is_transient(done))
 
     def list(self) -> list[str]:
         """The native ids of this user's jobs in the queue."""
@@ -176,7 +201,7 @@ class BatchJobExecutor(JobExecutor):
     @property
     def trouble(self) -> str | None:
         """Why the scheduler's last answer could not be used; None when all is well."""
-        return self._follower.trouble
+        return self._follower.inquiry.trouble
 
     def refresh(self) -> None:
         """Ask the scheduler about all jobs now; return when what it says is in their states."""
@@ -188,6 +213,8 @@ class BatchJobExecutor(JobExecutor):
 
     def close(self) -> None:
         """Stop following; see `JobExecutor.close`. The files of jobs that go on stay."""
+        if os.getpid() != self._process:
+            return  # a forked process has none of the threads, and the files are not its own
         self._closed = True
         self._follower.close()
         with self._lock:
@@ -223,6 +250,13 @@ class BatchJobExecutor(JobExecutor):
         if not self._settings.keep_files:
             place.tidy(item.markers)
         return status
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""  # then the job's own directory is an absolute path
 
 
 def _tail(path: str) -> str:

@@ -77,7 +77,7 @@ class Case:
         """Take a marker of the job script; return the state on the way that it reports, if any."""
         self._restarts = max(self._restarts, marker.attempt)
         if marker.code is not None:
-            if self._end is None or marker.attempt >= self._end.attempt:
+            if self._end is None or (marker.attempt, marker.time) >= (self._end.attempt, self._end.time):
                 self._end, self._end_since = marker, now
             return None
         if self._end is not None and marker.attempt > self._end.attempt:
@@ -107,7 +107,7 @@ class Case:
 
     def accounted(self, status: JobStatus | None, now: float) -> None:
         """Take what accounting says; None: nothing of this job, or there is no accounting."""
-        self._accounted = True
+        self._accounted = status is None or status.final  # not when it says that the job is alive
         if status is not None and status.state.final:
             self._hear(status, now)
 

@@ -8,14 +8,16 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from harmony.jobs.asking import Inquiry
 from harmony.jobs.evidence import Case
 from harmony.jobs.job import Job
-from harmony.jobs.scheduler import NoAccounting, NoAnswer, Scheduler
+from harmony.jobs.scheduler import Scheduler
 from harmony.jobs.script import Marker, Place
-from harmony.jobs.shell import CommandUnavailable, Shell
-from harmony.jobs.state import JobStatus
+from harmony.jobs.shell import Shell
+from harmony.jobs.state import JobStatus, Reason
 from harmony.jobs.watch import Notice
 
 logger = logging.getLogger("harmony.jobs")
@@ -23,6 +25,10 @@ logger = logging.getLogger("harmony.jobs")
 #: Listing the marker directories may cost this share of the time.
 _LOOK_SHARE = 0.01
 _LOOK_EVERY = 1.0
+#: How many seconds `close` waits for a command under way, or for a callback that does not return.
+_CLOSING = 2.0
+#: Jobs that ended for these reasons may lie in the queue until someone removes them; an administrator might start them.
+_STUCK = (Reason.LAUNCH, Reason.DEPENDENCY)
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +67,8 @@ class Follower:
     def __init__(
         self, scheduler: Scheduler, shell: Shell, pace: Pace, ended: Callable[[Followed, JobStatus], JobStatus]
     ) -> None:
-        self._scheduler = scheduler
-        self._shell = shell
+        self.inquiry = Inquiry(scheduler, shell, pace.timeout)
+        self._name = f"harmony-{scheduler.name}"
         self._pace = pace
         self._ended = ended
         self._changed = threading.Condition()
@@ -75,11 +81,8 @@ class Follower:
         self._quick = pace.quick
         self._closed = False
         self._threads: list[threading.Thread] = []
-        self._notice: Notice | None = None
         self._new_directories: list[str] = []
         self._wake_read, self._wake_write = -1, -1
-        #: Why the scheduler's last answer could not be used; None when it could.
-        self.trouble: str | None = None
 
     # -- what the executor says ---------------------------------------------------------------------
 
@@ -91,9 +94,12 @@ class Follower:
         self._wake_news()
 
     def follow(self, item: Followed) -> None:
-        """Follow a job from now on."""
+        """Follow a job from now on; after `close`, whoever waits for it is told so."""
         now = time.monotonic()
         with self._changed:
+            if self._closed:
+                _abandon(item.job)
+                return
             self._start()
             self._followed[id(item)] = item
             markers: list[Marker] = []
@@ -157,13 +163,9 @@ class Follower:
         self._wake_news()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
-        if self._wake_write >= 0:
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_write = -1
+                thread.join(_CLOSING)
         for job in left:
-            job.abandon(f"{job!r} is not followed any more: its executor was closed. Attach it to another one.")
+            _abandon(job)
 
     # -- marker files -------------------------------------------------------------------------------
 
@@ -173,17 +175,15 @@ class Follower:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        name = f"harmony-{self._scheduler.name}"
         for suffix, run in (("news", self._hear), ("polls", self._ask)):
-            thread = threading.Thread(target=run, name=f"{name}-{suffix}", daemon=True)
+            thread = threading.Thread(target=run, name=f"{self._name}-{suffix}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _wake_news(self) -> None:
-        try:
-            os.write(self._wake_write, b"\0")
-        except OSError:
-            pass  # full, so it wakes anyway; or closed
+        with self._changed:  # or the number might be another file's by now
+            with suppress(OSError):  # full, so it wakes anyway; or closed
+                os.write(self._wake_write, b"\0")
 
     def _hear(self) -> None:
         notice = Notice()
@@ -209,12 +209,14 @@ class Follower:
                 for name in names:
                     self._heard(name)
         notice.close()
+        with self._changed:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
 
     def _drain_wake(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
 
     def _heard(self, name: str) -> None:
         marker = Marker.parse(name)
@@ -230,6 +232,8 @@ class Follower:
 
     def _mark(self, item: Followed, marker: Marker, now: float) -> None:
         with self._changed:
+            if item.finished or marker.name in item.markers:
+                return
             item.markers.add(marker.name)
             status = item.case.marked(marker, now)
             verdict = item.case.judge(now)
@@ -282,12 +286,19 @@ class Follower:
         """Ask the queue, then accounting about those that are not in it, then judge."""
         ids = list(dict.fromkeys(item.native_id for item in items))
         asked = time.monotonic()  # what the answer tells may be as old as this
-        found = self._answer(self._scheduler.status_command(ids), self._scheduler.statuses)
+        found = self.inquiry.statuses(ids)
+        if self._closed:
+            return
+        stuck: list[str] = []
         if found is not None:
             for item in items:
-                self._sight(item, found.get(item.native_id), asked)
+                status = found.get(item.native_id)
+                self._sight(item, status, asked)
+                if status is not None and status.final and status.reason in _STUCK:
+                    stuck.append(item.native_id)
         wanting = [item for item in items if item.case.wants_accounting and not item.finished]
         if wanting:
+            self._look_again(wanting)
             self._account(wanting)
         now = time.monotonic()
         for item in items:
@@ -295,6 +306,18 @@ class Follower:
                 verdict = item.case.judge(now)
                 if verdict is not None:
                     self._finish(item, verdict)
+        if stuck:
+            self.inquiry.cancel(stuck)
+
+    def _look_again(self, items: Sequence[Followed]) -> None:
+        """Hear of markers that another client has put away before we saw them."""
+        places = {item.place.directory: item.place for item in items if item.place is not None}
+        for place in places.values():
+            for directory in (place.ended, place.news):
+                with suppress(OSError):
+                    for name in os.listdir(directory):
+                        if name.partition(".")[0] in self._by_marker:
+                            self._heard(name)
 
     def _sight(self, item: Followed, status: JobStatus | None, asked: float) -> None:
         with self._changed:
@@ -311,13 +334,7 @@ class Follower:
             self._finish(item, verdict)
 
     def _account(self, items: Sequence[Followed]) -> None:
-        command = self._scheduler.accounting_command(list(dict.fromkeys(item.native_id for item in items)))
-        found: dict[str, JobStatus] | None = {}
-        if command is not None:
-            try:
-                found = self._answer(command, self._scheduler.outcomes)
-            except NoAccounting:
-                pass
+        found = self.inquiry.outcomes(list(dict.fromkeys(item.native_id for item in items)))
         if found is None:
             return
         now = time.monotonic()
@@ -325,36 +342,14 @@ class Follower:
             for item in items:
                 item.case.accounted(found.get(item.native_id), now)
 
-    def _answer(self, command: list[str], read: Callable[..., dict[str, JobStatus]]) -> dict[str, JobStatus] | None:
-        """Return what a command has told; None when it could not be asked, which only delays news."""
-        try:
-            found = read(self._shell.run(command, timeout=self._pace.timeout))
-        except NoAccounting:
-            raise
-        except Exception as error:  # noqa: BLE001  the scheduler's file may be anyone's, and meet any output
-            expected = isinstance(error, NoAnswer | CommandUnavailable)
-            trouble = f"{command[0]}: {error if expected else repr(error)}"
-            if trouble != self.trouble:
-                logger.warning("%s does not tell: %s", self._scheduler.name, trouble, exc_info=not expected)
-            self.trouble = trouble
-            return None
-        self.trouble = None
-        return found
-
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         with self._changed:
             overdue = [item for when, item in self._kills if when <= now and id(item) in self._followed]
             self._kills = [(when, item) for when, item in self._kills if when > now]
-        if overdue:
-            try:
-                self._shell.run(
-                    self._scheduler.cancel_command([item.native_id for item in overdue]), timeout=self._pace.timeout
-                )
-            except CommandUnavailable as error:
-                logger.warning("%s: cancelling will be tried again: %s", self._scheduler.name, error)
-                with self._changed:
-                    self._kills += [(now + self._pace.first, item) for item in overdue]
+        if overdue and not self.inquiry.cancel([item.native_id for item in overdue]):
+            with self._changed:
+                self._kills += [(now + self._pace.first, item) for item in overdue]
 
     # -- ends ---------------------------------------------------------------------------------------
 
@@ -376,3 +371,7 @@ class Follower:
                 if not others:
                     del self._by_marker[item.place.job_id]
             self._changed.notify_all()
+
+
+def _abandon(job: Job) -> None:
+    job.abandon(f"{job!r} is not followed any more: its executor was closed. Attach it to another one.")

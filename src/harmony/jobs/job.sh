@@ -72,7 +72,7 @@ psij_nodefile() { # PROCESSES: each node's name as often as it runs processes
 psij_alone() { # the program sees no variable and no function of this shell's, which itself still does
   local -a names=()
   mapfile -t names < <(compgen -e)
-  export -n "${names[@]}"
+  export -n "${names[@]}" OLDPWD # which the first cd would set, and export
   mapfile -t names < <(compgen -A function)
   export -nf "${names[@]}"
 }
@@ -216,7 +216,8 @@ psij_time_is_up() { # only where no scheduler does this: the process group is th
 psij_pass_on() { [ -z "$psij_pid" ] || kill -s "$1" "$psij_pid" 2>/dev/null; }
 psij_caught() { # SIGNAL
   psij_signal=$1
-  if [ -n "$psij_pid" ]; then psij_pass_on "$1"; else exit "$((128 + $(kill -l "$1")))"; fi
+  if [ -n "$psij_pid" ]; then psij_pass_on "$1"
+  elif [ "$psij_phase" != run ]; then exit "$((128 + $(kill -l "$1")))"; fi
 }
 trap 'psij_end $?' EXIT
 psij_trap="trap -- 'psij_end \$?' EXIT"

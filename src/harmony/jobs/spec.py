@@ -60,7 +60,7 @@ class JobSpec:
     pre_launch = _PathField()
     post_launch = _PathField()
 
-    def __init__(  # noqa: PLR0913  the fields of the specification, in psij-python's order
+    def __init__(  # noqa: PLR0913, PLR0917  the fields of the specification, in psij-python's order
         self,
         executable: str | os.PathLike[str] | None = None,
         arguments: Sequence[str] | None = None,

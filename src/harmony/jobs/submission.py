@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from harmony.jobs.job import Job
 from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
 from harmony.jobs.scheduler import Order, Scheduler
 from harmony.jobs.script import Frame, Place, array_script, job_script
-from harmony.jobs.shell import CommandUnavailable, Shell
+from harmony.jobs.shell import CommandUnavailable, Completed, Shell
 from harmony.jobs.spec import JobSpec
 
 #: The script of a job, which is deleted when its end is known; that of a whole array job is not meant.
@@ -68,18 +69,19 @@ class Submission:
         """Return the job script. Raises `InvalidJobException` for what the scheduler or launcher cannot do."""
         assert job.spec is not None
         order = Order(job.spec, place.log, None, dependencies)
-        return job_script(
-            job.spec,
-            place,
-            self._launcher(job.spec),
-            Frame(
-                directives=[] if in_array else self._scheduler.directives(order),
-                preamble=self._scheduler.preamble(order),
-                attempt=self._scheduler.attempt,
-                redirect=in_array,
-            ),
-            array_index=job.record.get("array_index"),
+        frame = Frame(
+            directives=[] if in_array else self._scheduler.directives(order),
+            preamble=self._scheduler.preamble(order),
+            attempt=self._scheduler.attempt,
+            redirect=in_array,
         )
+        try:
+            return job_script(
+                job.spec, place, self._launcher(job.spec), frame, array_index=job.record.get("array_index")
+            )
+        except FileNotFoundError as error:
+            said = "relative paths mean nothing: the directory that this program runs in is gone"
+            raise InvalidJobException(said, error) from error
 
     def _groups(self, jobs: Sequence[Job], dependencies: Dependencies) -> list[_Group]:
         """Group the jobs by their directives, which also refuses, before anything runs, what cannot be had."""
@@ -90,7 +92,7 @@ class Submission:
             assert spec is not None
             group = known.get(id(spec))
             if group is None:
-                self._launcher(spec)
+                self._launcher(spec).shell_command(spec, "true")
                 key = tuple(self._scheduler.directives(Order(spec, "log", None, dependencies)))
                 group = known[id(spec)] = groups.setdefault(key, _Group(spec, []))
             group.jobs.append(job)
@@ -99,7 +101,7 @@ class Submission:
     def _one(self, directory: str, job: Job, dependencies: Dependencies) -> Accepted:
         place = Place(directory, job.id)
         self._write(place.script, self.script(job, place, dependencies))
-        return Accepted(job, self._hand_over(place.script), place)
+        return Accepted(job, self._hand_over(place.script, [place.script]), place)
 
     def _array(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
         array_id = f"array-{secrets.token_hex(8)}"
@@ -112,7 +114,7 @@ class Submission:
         directives = self._scheduler.directives(order)
         self._write(array.script, array_script(directory, array_id, directives, self._scheduler.array_index))
         try:
-            native_id = self._hand_over(array.script)
+            native_id = self._hand_over(array.script, [array.script, *(place.script for place in places)])
         except SubmitException as error:
             if error.transient:
                 raise
@@ -137,26 +139,43 @@ class Submission:
         try:
             self._shell.put(path, text, executable=True)
         except OSError as error:
+            discard(path)
             message = f"the job script {path!r} cannot be written: {error.strerror}"
             raise SubmitException(message, error, transient=True) from error
 
-    def _hand_over(self, script: str) -> str:
+    def _hand_over(self, script: str, scripts: Sequence[str]) -> str:
+        """Submit; delete the scripts again if the scheduler has certainly not taken them."""
         command = self._scheduler.submit_command(script)
         try:
             done = self._shell.run(command, timeout=self._timeout)
         except CommandUnavailable as error:
-            raise SubmitException(f"{self._scheduler.name}: {error}", error, error.transient) from error
-        if done.code == 127:
-            said = f"its command cannot be run here; is {self._scheduler.name} installed, and on the PATH?"
-            raise SubmitException(f"{self._scheduler.name}: {said} ({done.complaint})")
+            if not error.transient:
+                discard(*scripts)
+            may_be = "; it may have taken the job" if error.transient else ""
+            raise SubmitException(f"{self._scheduler.name}: {error}{may_be}", error, error.transient) from error
         if done.code != 0:
-            transient = self._scheduler.refusal_is_transient(done)
-            raise SubmitException(f"{self._scheduler.name} refused the job: {done.complaint}", None, transient)
+            discard(*scripts)
+            raise self._refusal(done)
         try:
             return self._scheduler.native_id(done.out)
         except ValueError as error:
             said = f"{command[0]} succeeded, but its answer holds no job id: {done.out.strip()[:200]!r}"
             raise SubmitException(f"{said}; the job may be in the queue", error) from error
+
+    def _refusal(self, done: Completed) -> SubmitException:
+        name = self._scheduler.name
+        if done.code == 127:
+            said = f"its command cannot be run here; is {name} installed, and on the PATH?"
+            return SubmitException(f"{name}: {said} ({done.complaint})")
+        transient = self._scheduler.refusal_is_transient(done)
+        return SubmitException(f"{name} refused the job: {done.complaint}", None, transient)
+
+
+def discard(*paths: str) -> None:
+    """Delete files that nobody needs any more, as far as that can be done."""
+    for path in paths:
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def make_directory(work_directory: Path, name: str) -> str:

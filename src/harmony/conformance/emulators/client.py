@@ -53,7 +53,7 @@ def become(body: bytes) -> None:
     """Go on as another program."""
     count, *fields = body.split(b"\0")
     argv, settings = fields[: int(count)], fields[int(count) :]
-    environment: dict[bytes, bytes] = dict(posix.environ)  # type: ignore[arg-type]  # they are bytes on every Unix
+    environment: dict[bytes, bytes] = dict(posix.environ)
     for item in settings:
         name, equals, value = item.partition(b"=")
         if equals:
@@ -75,7 +75,7 @@ def main() -> None:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.connect(path)
-        environment = [name + b"=" + value for name, value in posix.environ.items()]  # type: ignore[operator]
+        environment = [name + b"=" + value for name, value in posix.environ.items()]
         send(connection, b"C", [directory, b"%d" % len(argv), *argv, *environment])
         kind, body = receive(connection)
         if kind == b"S":

@@ -119,27 +119,15 @@ class Cobalt(Dialect):
         when = stamp(made.submitted, "%a %b %d %H:%M:%S %Y +0000 (UTC)")
         with open(log, "a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"Jobid: {made.id}\nqsub {words}\n{when} submitted with cwd set to: {request.directory}\n")
-        return Reply(f"{made.id}\n")
+        missing = [each for each in request.extra["depends"].split() if not machine.find(each)]
+        warning = f"WARNING: dependencies {':'.join(missing)} do not match jobs currently in the queue\n"
+        return Reply(f"{made.id}\n", warning if missing else "")
 
     def _request(
         self, found: Options, script: str, arguments: tuple[str, ...], directory: str, machine: Machine
     ) -> Request:
         given = {option: value or "" for option, value in found}
-        if not given:
-            raise _usage("qsub", "No required options provided")
-        for name in ("time", "nodecount"):
-            if name not in given:
-                raise Refused(f"'{name}' not provided")
-        if not given["nodecount"].isdigit():
-            raise _usage("qsub", f"error: option -n: invalid integer value: '{given['nodecount']}'", 2)
-        nodes, queue = int(given["nodecount"]), given.get("queue", "default")
-        if not 0 < nodes <= 1024:
-            raise Refused("node count out of realistic range")
-        if queue not in _QUEUES:
-            raise Refused(f"trying to add job to non-existent queue '{queue}'")
-        if _minutes(given["time"]) <= 0:
-            complaint = f'No Max Walltime default or for queue "{queue}" defined. Please contact system administrator'
-            raise Refused(complaint)
+        nodes, queue = _checked(given)
         settings = ":".join(value or "" for option, value in found if option == "env")
         depends = [each for each in given.get("dependencies", "").split(":") if each]
         extra = {"procs": given.get("proccount", str(nodes)), "minutes": str(_minutes(given["time"])),
@@ -166,7 +154,7 @@ class Cobalt(Dialect):
             stderr=given.get("error"),
             held="held" in given,
             requeue=False,
-            dependencies=tuple(Dependency("ok", (each,)) for each in depends if machine.find(each)),
+            dependencies=tuple(Dependency("ok", (each,)) for each in depends),
             extra=extra,
         )
 
@@ -212,6 +200,26 @@ class Cobalt(Dialect):
         rows = [[job.id, job.request.user] for job in jobs]
         title = {"qdel": "      Deleted Jobs", "qhold": "   Held Jobs", "qrls": "   Released Jobs"}[call.program]
         return Reply(f"{title}\n" + _tabular(["JobID", "User"], rows) if jobs else "")
+
+
+def _checked(given: Mapping[str, str]) -> tuple[int, str]:
+    """The number of nodes, and the queue."""
+    if not given:
+        raise _usage("qsub", "No required options provided")
+    for name in ("time", "nodecount"):
+        if name not in given:
+            raise Refused(f"'{name}' not provided")
+    if not given["nodecount"].isdigit():
+        raise _usage("qsub", f"error: option -n: invalid integer value: '{given['nodecount']}'", 2)
+    nodes, queue = int(given["nodecount"]), given.get("queue", "default")
+    if not 0 < nodes <= 1024:
+        raise Refused("node count out of realistic range")
+    if queue not in _QUEUES:
+        raise Refused(f"trying to add job to non-existent queue '{queue}'")
+    if _minutes(given["time"]) <= 0:
+        complaint = f'No Max Walltime default or for queue "{queue}" defined. Please contact system administrator'
+        raise Refused(complaint)
+    return nodes, queue
 
 
 def _options(

@@ -12,15 +12,57 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+from typing_extensions import Self
 
 from harmony.conformance.emulators.dialect import dialect
 from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import Fault, How, Job, Settings, State
 from harmony.conformance.emulators.server import Server
 
+E = TypeVar("E", bound="Emulator")
 
-class Emulator:
+
+class View:
+    """What can be seen of an emulated batch system."""
+
+    _machine: Machine
+    _server: Server
+
+    def calls(self, program: str | None = None) -> list[tuple[str, ...]]:
+        """The arguments of each call of a command so far, or of all commands."""
+        with self._machine.lock:
+            return [call.argv for call in self._server.calls if program in (None, call.program)]
+
+    def jobs(self) -> list[Job]:
+        """Every job that was submitted, in that order; foreign ones are not among them."""
+        with self._machine.lock:
+            return [job for job in self._machine.jobs.values() if not job.foreign]
+
+    def job(self, job_id: str) -> Job:
+        """A job by its id, also one that the queue has forgotten. Raises `KeyError`."""
+        with self._machine.lock:
+            return self._machine.jobs[job_id]
+
+    def wait_until(self, condition: Callable[[], object], timeout: float = 20.0) -> None:
+        """Wait until something is true of the emulator. Raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout
+        with self._machine.lock:
+            while not condition():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    states = {job.id: job.state.value for job in self.jobs()}
+                    raise TimeoutError(f"it has not come true within {timeout:g} s; jobs: {states}")
+                self._machine.changed.wait(left)
+
+    def wait_for(self, job_id: str, state: State = State.ENDED, timeout: float = 20.0) -> Job:
+        """Wait until a job is in a state, and return it. Raises `TimeoutError`."""
+        self.wait_until(lambda: self.job(job_id).state is state, timeout)
+        return self.job(job_id)
+
+
+class Emulator(View):
     """A batch system on this machine: its commands, its queue, its nodes; jobs really run, as processes here.
 
     ::
@@ -54,7 +96,7 @@ class Emulator:
         path = f"{self.directory / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         return {**self._dialect.status_environment(), "PATH": path}
 
-    def __enter__(self) -> Emulator:
+    def __enter__(self) -> Self:
         additions = self.environment
         self._before = {name: os.environ.get(name) for name in additions}
         os.environ.update(additions)
@@ -76,39 +118,6 @@ class Emulator:
         if os.path.isdir(self._socket):
             self._server.close()
             shutil.rmtree(self._socket, ignore_errors=True)
-
-    # -- looking
-
-    def calls(self, program: str | None = None) -> list[tuple[str, ...]]:
-        """The arguments of each call of a command so far, or of all commands."""
-        with self._machine.lock:
-            return [call.argv for call in self._server.calls if program in (None, call.program)]
-
-    def jobs(self) -> list[Job]:
-        """Every job that was submitted, in that order; foreign ones are not among them."""
-        with self._machine.lock:
-            return [job for job in self._machine.jobs.values() if not job.foreign]
-
-    def job(self, job_id: str) -> Job:
-        """A job by its id, also one that the queue has forgotten. Raises `KeyError`."""
-        with self._machine.lock:
-            return self._machine.jobs[job_id]
-
-    def wait_until(self, condition: Callable[[], object], timeout: float = 20.0) -> None:
-        """Wait until something is true of the emulator. Raises `TimeoutError`."""
-        deadline = time.monotonic() + timeout
-        with self._machine.lock:
-            while not condition():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    states = {job.id: job.state.value for job in self.jobs()}
-                    raise TimeoutError(f"it has not come true within {timeout:g} s; jobs: {states}")
-                self._machine.changed.wait(left)
-
-    def wait_for(self, job_id: str, state: State = State.ENDED, timeout: float = 20.0) -> Job:
-        """Wait until a job is in a state, and return it. Raises `TimeoutError`."""
-        self.wait_until(lambda: self.job(job_id).state is state, timeout)
-        return self.job(job_id)
 
     # -- changing how it behaves
 
@@ -157,7 +166,7 @@ class Emulator:
             self._server.wake()
 
     def befall(self, job_id: str, how: How) -> None:
-        """Have something end a job now: its time limit, preemption, too much memory, a cancel, …
+        """End a job now by something: its time limit, preemption, too much memory, a cancel.
 
         A job that is preempted or requeued starts anew if its submission allows it.
         """

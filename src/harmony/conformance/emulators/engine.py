@@ -5,10 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import re
 import signal as signals_module
 import threading
-import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,12 +15,13 @@ from dataclasses import replace
 from harmony.conformance.emulators.dialect import Dialect
 from harmony.conformance.emulators.foreign import foreign_jobs
 from harmony.conformance.emulators.model import How, Job, Node, Request, Settings, State, Streams
-from harmony.conformance.emulators.processes import Process, command
+from harmony.conformance.emulators.processes import Process, command, sweep
+from harmony.conformance.emulators.registry import Registry
 
 _BACK_TO_QUEUE = {How.NODE_FAILED, How.PREEMPTED, How.REQUEUED}
 
 
-class Machine:
+class Machine(Registry):
     """All that an emulated batch system knows, and the only one who changes it.
 
     Every method wants `lock` held. Jobs start and their ends are noticed in `tick`, which one thread calls when `wake`
@@ -29,28 +29,22 @@ class Machine:
     """
 
     def __init__(self, dialect: Dialect, settings: Settings, directory: str, wake: Callable[[], None]) -> None:
-        self.dialect, self.settings = dialect, settings
+        super().__init__(dialect, settings)
         self.directory, self.bin = directory, os.path.join(directory, "bin")
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         names = [f"n{number}" for number in range(1, settings.nodes + 1)]
         self.nodes = {name: Node(name, settings.cores, gpus=settings.gpus) for name in names}
-        self.jobs: dict[str, Job] = {}
         self.running: dict[Job, Process] = {}
         self._wake = wake
+        self._mark = uuid.uuid4().hex
         self._waiting: dict[str, Job] = {}
-        self._by_number: dict[int, list[Job]] = {}
-        self._ledger: list[Job] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._next = dialect.first_number
         for job in foreign_jobs(settings.foreign, self._next, dialect.job_id, self.now()):
             self._keep(job)
             self._next = job.number + 1
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch."""
-        return time.time()
 
     # -- what dialects ask for
 
@@ -72,28 +66,6 @@ class Machine:
             self.at(made[0].eligible, lambda: None)
         self._touch()
         return made
-
-    def queue(self) -> list[Job]:
-        """The jobs that the queue remembers, also such as have ended."""
-        return [job for job in self.jobs.values() if job.visible]
-
-    def find(self, job_id: str) -> list[Job]:
-        """The jobs that the queue remembers under an id: of a job, of an array's task, or of a whole array."""
-        job = self.jobs.get(job_id)
-        if job is None:
-            digits = re.match(r"\d+", job_id)
-            group = self._by_number.get(int(digits[0]), []) if digits else []
-            found = group if digits and job_id in (self.dialect.job_id(int(digits[0]), None), digits[0]) else []
-        else:
-            found = [job]
-        return [each for each in found if each.visible]
-
-    def records(self) -> list[Job]:
-        """What accounting has by now: each ended attempt, as it was then."""
-        if not self.settings.accounting:
-            return []
-        until = self.now() - self.settings.accounting_delay
-        return [record for record in self._ledger if (record.ended or 0.0) <= until]
 
     def cancel(self, job: Job, signals: Sequence[int] | None = None) -> None:
         """End a job on its user's behalf: first these signals, then SIGKILL."""
@@ -160,6 +132,7 @@ class Machine:
         """End every job with everything that it has started."""
         for process in self.running.values():
             process.kill()
+        sweep(f"{self._mark}.")
         self.running.clear()
         self._waiting.clear()
 
@@ -191,10 +164,6 @@ class Machine:
     def _touch(self) -> None:
         self.changed.notify_all()
         self._wake()
-
-    def _keep(self, job: Job) -> None:
-        self.jobs[job.id] = job
-        self._by_number.setdefault(job.number, []).append(job)
 
     def _script(self, number: int) -> str:
         return os.path.join(self.directory, f"{number}.script")
@@ -241,13 +210,6 @@ class Machine:
         verdicts = {_verdict(kind, other) for other in self._any(job_id)}
         return "never" if "never" in verdicts else "" if "" in verdicts else "met"
 
-    def _any(self, job_id: str) -> list[Job]:
-        """The jobs of that id, also such as the queue has forgotten."""
-        if job_id in self.jobs:
-            return [self.jobs[job_id]]
-        digits = re.match(r"\d+", job_id)
-        return self._by_number.get(int(digits[0]), []) if digits else []
-
     def _start(self, job: Job) -> None:
         places = self._places(job)
         job.nodes = tuple(node.name for node in places)
@@ -259,7 +221,7 @@ class Machine:
                 self.settings.failing_starts -= 1
                 raise OSError("the start was made to fail")
             argv = command(self._script(job.number), request.script, request.arguments)
-            tag = f"{os.path.basename(self.directory)}.{job.id}.{job.restarts}"
+            tag = f"{self._mark}.{job.id}.{job.restarts}"
             process = Process(argv, self.dialect.directory(job), environment, streams, tag)
         except OSError as error:
             job.note = str(error)

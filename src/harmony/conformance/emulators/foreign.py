@@ -12,10 +12,10 @@ _NAMES = (
     "R", "COMPLETED", "<tag>&amp;", "a" * 200, "[1-3]", "key=value", ";", "12_3", "(None)",
 )  # fmt: skip
 _REASONS = (
-    "Priority", "Resources", "ReqNodeNotAvail, UnavailableNodes:n[1-3]", "Nodes required for job are DOWN, DRAINED or "
-    "reserved for jobs in higher priority partitions", "QOSMaxJobsPerUserLimit", "AssocGrpCPUMinutesLimit",
-    "JobHeldUser",
-    "Not Running: Insufficient amount of resource: ncpus (R: 64 A: 0 T: 128)", "BeginTime", "(odd)", "job, is | held",
+    "Priority", "Resources", "ReqNodeNotAvail, UnavailableNodes:n[1-3]", "QOSMaxJobsPerUserLimit",
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", "JobHeldUser",
+    "AssocGrpCPUMinutesLimit", "Not Running: Insufficient amount of resource: ncpus (R: 64 A: 0 T: 128)", "BeginTime",
+    "(odd)", "job, is | held",
 )  # fmt: skip
 _USERS = ("alice", "bob", "u12345", "svc-account", "long.user.name@example")
 

@@ -96,7 +96,7 @@ class NQSV(Dialect):
             os.path.join(request.directory, _filled(path or f"{request.name}.{letter}{number}", job))
             for path, letter in ((request.stdout, "o"), (request.stderr, "e"))
         )
-        joined = request.extra["join"]
+        joined = request.extra.get("join", "n")
         return Streams(None, error if joined == "e" else out, "" if joined in "oe" else error, late=True)
 
     # -- submitting

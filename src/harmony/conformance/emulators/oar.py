@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -138,7 +139,7 @@ class OAR(Dialect):
             extra = {**request.extra, "index": str(index + 1), "command": words}
             if made:
                 extra["array"] = made[0].id
-            script = f"#!/bin/bash\n{words}\n"
+            script = f"#!/bin/bash\nexec bash -c {shlex.quote(words)}\n"
             made += machine.submit(replace(request, script=script, extra=extra))
         if "json" in given:
             return Reply("".join(json.dumps({"job_id": job.number}, indent=3) + "\n" for job in made))
@@ -172,7 +173,7 @@ class OAR(Dialect):
             stderr=given.get("stderr"),
             held="hold" in given,
             requeue="besteffort" in types and "idempotent" in types,
-            dependencies=tuple(Dependency("ok", (each,)) for each in before),
+            dependencies=tuple(Dependency("any", (each,)) for each in before),
             extra={"wanted": wanted, "types": ",".join(types), "properties": given.get("property", ""),
                    "before": " ".join(before), "initial": f"oarsub {' '.join(call.argv)}"},
         )  # fmt: skip
@@ -256,7 +257,7 @@ def _signalled(job_id: str, job: Job | None, name: str, machine: Machine) -> tup
     if job.state is not State.RUNNING:
         return f"{start}ERROR.\n", f"Cannot signal {job_id} ; This job is not running.\n", 5
     number = int(name) if name.isdigit() else signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
-    machine.signal(job, number)
+    machine.signal(job, number, leader_only=True)
     end = f"DONE.\nThe job {job_id} was notified to signal itself with {name} on {job.nodes[0]}.\n"
     return start + end, "", 0
 

@@ -9,7 +9,8 @@ from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import Call, How, Job, Refused, Reply, State
 from harmony.conformance.emulators.options import long_options
 from harmony.conformance.emulators.pbs_attributes import Attributes, attribute_lines, exit_status, shared_attributes
-from harmony.conformance.emulators.pbs_base import UNKNOWN_JOB, Entry, PBSFamily
+from harmony.conformance.emulators.pbs_base import UNKNOWN_JOB, PBSFamily
+from harmony.conformance.emulators.pbs_words import Entry
 
 _FINISHED = 35  # PBSE_HISTJOBID, 15139, as an exit status
 _CODES = {How.TIMEOUT: -29, How.OUT_OF_MEMORY: -27, How.LAUNCH_FAILED: -1, How.NODE_FAILED: -20}
@@ -33,12 +34,14 @@ class PBS(PBSFamily):
             return Reply("pbs_version = 20.0.1\n")
         if call.program == "qsub":
             return self.qsub(call, machine)
+        if call.program == "qselect":
+            return self.qselect(call, machine)
         if call.program == "qstat":
             return self._qstat(call, machine)
-        return self._qdel(call, machine) if call.program == "qdel" else self.small(call, machine)
+        return self._qdel(call, machine) if call.program == "qdel" else self._small(call, machine)
 
     def _qdel(self, call: Call, machine: Machine) -> Reply:
-        options, jobs, reply = self.each(call, machine, "W:x")
+        options, jobs, reply = self._each(call, machine, "W:x")
         complaints, code = reply.err, reply.code
         for job in jobs:
             if job.state is not State.ENDED:
@@ -76,6 +79,10 @@ class PBS(PBSFamily):
             entries = [entry for entry in entries if entry.job.request.user in user.split(",")]
         return Reply(self._shown(entries, letters, form, machine), complaints, code)
 
+    def current(self, entry: Entry) -> bool:
+        """Whether it has not ended."""
+        return not entry.over
+
     def _current(self, entry: Entry, machine: Machine) -> bool:
         """Whether it is no history yet: tasks stay until their whole array has ended."""
         whole = [entry.job] if entry.job.index is None else machine.find(str(entry.job.number))
@@ -93,7 +100,8 @@ class PBS(PBSFamily):
             )
         return "".join(attribute_lines(name, found, one_line="w" in letters) for name, found in shown)
 
-    def _letter(self, entry: Entry) -> str:
+    def letter(self, entry: Entry) -> str:
+        """A job's state, in one letter."""
         if entry.array:
             if entry.over:
                 return "F"
@@ -108,12 +116,12 @@ class PBS(PBSFamily):
         return "W" if job.reason == "delay" and job.request.start_after else _WORDS[job.state]
 
     def _attributes(self, entry: Entry, machine: Machine) -> Attributes:
-        job, letter = entry.job, self._letter(entry)
+        job, letter = entry.job, self.letter(entry)
         found = shared_attributes(self, job, machine, letter)
         found.append(("substate", str(_substate(job, letter))))
         if entry.array:
             counts = {"Queued": "Q", "Running": "R", "Exiting": "E", "Expired": "X"}
-            letters = [self._letter(Entry([each])) for each in entry.jobs]
+            letters = [self.letter(Entry([each])) for each in entry.jobs]
             text = " ".join(f"{word}:{letters.count(each)}" for word, each in counts.items())
             found = [
                 pair
@@ -149,8 +157,9 @@ class PBS(PBSFamily):
             job = entry.job
             used = "00:00:00" if job.started is not None and not entry.array else "0"
             lines.append(
-                f"{_cut(entry.name(self.server), 17):<17} {_cut(job.request.name, 16):<16} {_cut(job.request.user, 15):<16}  "
-                f"{used:>8} {self._letter(entry)} {_cut(job.request.queue, 15):<5}"
+                f"{_cut(entry.name(self.server), 17):<17} {_cut(job.request.name, 16):<16} "
+                f"{_cut(job.request.user, 15):<16}  "
+                f"{used:>8} {self.letter(entry)} {_cut(job.request.queue, 15):<5}"
             )
         return "\n".join(lines) + "\n"
 
@@ -183,11 +192,11 @@ def _json(shown: list[tuple[str, Attributes]], now: float, server: str) -> str:
     for name, found in shown:
         entry: dict[str, Any] = {}
         for attribute, value in found:
-            head, dot, tail = attribute.partition(".")
+            group, dot, tail = attribute.partition(".")
             if attribute == "Variable_List":
                 entry[attribute] = dict(part.partition("=")[::2] for part in value.split(","))
             elif dot:
-                entry.setdefault(head, {})[tail] = _number(value)
+                entry.setdefault(group, {})[tail] = _number(value)
             else:
                 entry[attribute] = _number(value)
         jobs[name] = entry

@@ -58,7 +58,8 @@ def shared_attributes(dialect: PBSFamily, job: Job, machine: Machine, letter: st
     if job.nodes:
         found.append(("exec_host", "+".join(f"{node}/0*{request.cores}" for node in job.nodes)))
     holds = "u" if job.state is State.HELD else "s" if job.reason in ("dependency", "never") else "n"
-    found += [("Hold_Types", holds), ("Join_Path", request.extra.get("j", "n")), ("Keep_Files", request.extra.get("k", "n")),
+    found += [("Hold_Types", holds), ("Join_Path", request.extra.get("j", "n")),
+              ("Keep_Files", request.extra.get("k", "n")),
               ("Mail_Points", "a"), ("mtime", stamp(job.ended or job.started or job.submitted, _DATE)),
               ("Output_Path", f"{host}:{dialect.path(job, 'o')}"), ("Priority", "0"),
               ("qtime", stamp(job.submitted, _DATE)), ("Rerunable", str(request.requeue))]  # fmt: skip
@@ -74,7 +75,7 @@ def shared_attributes(dialect: PBSFamily, job: Job, machine: Machine, letter: st
 
 def exit_status(job: Job, special: Mapping[How, int]) -> int | None:
     """The number that PBS gives the end of a job: 256 and the signal, or a negative one of its own."""
-    if job.how in special:
+    if job.how is not None and job.how in special:
         return special[job.how]
     if job.status is None:
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from harmony.conformance.emulators.dialect import Dialect, plain_environment, read_script, user_name
@@ -23,6 +24,7 @@ from harmony.conformance.emulators.model import (
     Streams,
 )
 from harmony.conformance.emulators.options import Options, directive_lines, long_options, words
+from harmony.conformance.emulators.pbs_words import Entry, indices, pairs
 
 UNKNOWN_JOB = 153  # PBSE_UNKJOBID, 15001, as an exit status
 _NAMES = {"walltime", "ncpus", "mem", "vmem", "pmem", "pvmem", "cput", "pcput", "select", "place", "nodes", "procs",
@@ -35,34 +37,12 @@ _KINDS = {"after": "after", "afterok": "ok", "afternotok": "notok", "afterany": 
           "afteranyarray": "any"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What qstat shows as one: a job, a task, or a whole array job."""
-
-    jobs: Sequence[Job]
-    array: bool = False
-
-    @property
-    def job(self) -> Job:
-        """The job, or the array's first task."""
-        return self.jobs[0]
-
-    def name(self, server: str) -> str:
-        """Its id."""
-        return f"{self.job.number}[].{server}" if self.array else self.job.id
-
-    @property
-    def over(self) -> bool:
-        """Whether all of it has ended."""
-        return all(job.state is State.ENDED for job in self.jobs)
-
-
 class PBSFamily(Dialect):
-    """Commands qsub, qstat, qdel, qsig, qhold, qrls; jobs start in the home directory; output comes at the end."""
+    """What they have in common: jobs start in the home directory, and their output comes at the end."""
 
-    programs = ("qsub", "qstat", "qdel", "qsig", "qhold", "qrls")
+    programs = ("qsub", "qstat", "qdel", "qselect", "qsig", "qhold", "qrls")
     submitting = ("qsub",)
-    telling = ("qstat",)
+    telling = ("qstat", "qselect")
     unreachable: ClassVar[tuple[str, int]] = (
         "Connection refused\n{program}: cannot connect to server emulator (errno=15010)", 162,
     )  # fmt: skip
@@ -75,6 +55,8 @@ class PBSFamily(Dialect):
     array_option: ClassVar[str]
     index_variable: ClassVar[str]
     unknown: ClassVar[str]
+    #: What stands before a task's index in the name of its output file.
+    index_mark: ClassVar[str] = "."
     queues: ClassVar[tuple[str, ...]] = ("workq", "debug", "batch", "short", "gpu")
 
     def job_id(self, number: int, index: int | None) -> str:
@@ -140,10 +122,10 @@ class PBSFamily(Dialect):
         if queue not in self.queues:
             raise Refused("qsub: Unknown queue", 170)
         resources = _resources(given.get("l", ""))
-        nodes, cores, gpus = self.shape(resources)
+        nodes, cores, gpus = _shape(resources)
         if nodes > len(machine.nodes) or cores > machine.settings.cores:
             raise Refused("qsub: Job violates queue and/or server resource limits", 188)
-        extra_attributes = _pairs(given.get("W", ""))
+        extra_attributes = {key: value or "" for key, value in pairs(given.get("W", "")).items()}
         tasks, at_once = self._array(given.get(self.array_option))
         limit = _seconds(resources["walltime"]) if "walltime" in resources else None
         return Request(
@@ -170,20 +152,6 @@ class PBSFamily(Dialect):
             end_if_never=True,
             extra={**{f"l.{key}": value for key, value in resources.items()}, **given, **extra_attributes},
         )
-
-    def shape(self, resources: Mapping[str, str]) -> tuple[int, int, int]:
-        """Nodes, cores and GPUs on each, of a resource list."""
-        nodes, cores, gpus = 0, 0, 0
-        text = resources.get("select") or resources.get("nodes")
-        for chunk in (text or "").split("+") if text else ():
-            count, *parts = chunk.split(":")
-            if not count.isdigit():
-                count, parts = "1", [count, *parts]
-            values = dict(part.partition("=")[::2] for part in parts)
-            nodes += int(count)
-            cores = max(cores, int(values.get("ncpus") or values.get("ppn") or 1))
-            gpus = max(gpus, int(values.get("ngpus") or values.get("gpus") or 0))
-        return nodes or 1, cores or int(resources.get("ncpus") or resources.get("procs") or 1), gpus
 
     def _array(self, text: str | None) -> tuple[tuple[int, ...] | None, int]:
         if text is None:
@@ -215,7 +183,7 @@ class PBSFamily(Dialect):
                 found[f"PBS_O_{name}"] = from_user[name]
         if "V" in given:
             found = {**from_user, **{name: value for name, value in found.items() if name.startswith("PBS_O_")}}
-        for name, value in _pairs(given.get("v", "")).items():
+        for name, value in pairs(given.get("v", "")).items():
             found[name] = from_user.get(name, "") if value is None else value
         return {
             **found,
@@ -242,22 +210,22 @@ class PBSFamily(Dialect):
     def path(self, job: Job, letter: str) -> str:
         """Where a stream goes: "o" or "e"."""
         request = job.request
-        default = f"{request.name}.{letter}{job.number}" + ("" if job.index is None else self.index_suffix(job.index))
+        default = f"{request.name}.{letter}{job.number}" + (
+            "" if job.index is None else f"{self.index_mark}{job.index}"
+        )
         given = request.stdout if letter == "o" else request.stderr
         plain = re.sub(r"^[A-Za-z0-9.-]+:(?=/|\w)", "", given or "")
         path = os.path.join(request.directory, plain or default)
         path = path.replace("^array_index^", str(job.index)).replace("$PBS_JOBID", job.id)
         return os.path.join(path, default) if os.path.isdir(path) else path
 
-    def index_suffix(self, index: int) -> str:
-        """What a task's index adds to the name of its output file."""
-        return f".{index}"
-
     def job_environment(self, job: Job, machine: Machine) -> Mapping[str, str]:
         """The ``PBS_`` variables of a job."""
         request = job.request
-        found = {"PBS_JOBID": job.id, "PBS_JOBNAME": request.name, "PBS_QUEUE": request.queue, "NCPUS": str(request.cores),
-                 "OMP_NUM_THREADS": str(request.cores), "TMPDIR": "/tmp", "PBS_NODENUM": "0", "PBS_TASKNUM": "1",  # noqa: S108
+        found = {"PBS_JOBID": job.id, "PBS_JOBNAME": request.name, "PBS_QUEUE": request.queue,
+                 "NCPUS": str(request.cores),
+                 "OMP_NUM_THREADS": str(request.cores), "TMPDIR": tempfile.gettempdir(), "PBS_NODENUM": "0",
+                 "PBS_TASKNUM": "1",
                  "PBS_JOBDIR": self.directory(job), "PBS_MOMPORT": "15003"}  # fmt: skip
         if job.index is not None:
             found |= {self.index_variable: str(job.index), "PBS_ARRAY_ID": f"{job.number}[].{self.server}"}
@@ -293,7 +261,7 @@ class PBSFamily(Dialect):
             return [Entry(found, array=True), *([Entry([job]) for job in found] if tasks else [])]
         return [Entry([job]) for job in found]
 
-    def each(self, call: Call, machine: Machine, short: str) -> tuple[Options, list[Job], Reply]:
+    def _each(self, call: Call, machine: Machine, short: str) -> tuple[Options, list[Job], Reply]:
         """The options and jobs of a command like qdel, and what it says about ids that are unknown."""
         options, ids = long_options(call.argv, short, {}, call.program)
         jobs: list[Job] = []
@@ -308,9 +276,34 @@ class PBSFamily(Dialect):
                 raise Refused(f"{call.program}: Unauthorized Request  {self.full_id(job_id)}", 159)
         return options, jobs, Reply(err=complaints, code=code)
 
-    def small(self, call: Call, machine: Machine) -> Reply:
+    def qselect(self, call: Call, machine: Machine) -> Reply:
+        """Answer ``qselect``: the ids of jobs, one a line; of array jobs as a whole."""
+        given = dict(long_options(call.argv, "a:A:c:h:HJl:N:p:P:q:r:s:t:Tu:x", {}, "qselect")[0])
+        found = [entry for entry in self.entries(machine, tasks="T" in given) if "x" in given or self.current(entry)]
+        for name, value in given.items():
+            wanted = (value or "").split(",")
+            what = {
+                "u": lambda job: job.request.user,
+                "q": lambda job: job.request.queue,
+                "N": lambda job: job.request.name,
+            }
+            if name in what:
+                found = [entry for entry in found if what[name](entry.job) in wanted]
+            elif name == "s":
+                found = [entry for entry in found if self.letter(entry) in (value or "")]
+        return Reply("".join(f"{entry.name(self.server)}\n" for entry in found))
+
+    def current(self, entry: Entry) -> bool:
+        """Whether a job is shown to one who does not ask for history."""
+        return True
+
+    @abstractmethod
+    def letter(self, entry: Entry) -> str:
+        """A job's state."""
+
+    def _small(self, call: Call, machine: Machine) -> Reply:
         """Answer qsig, qhold and qrls."""
-        options, jobs, reply = self.each(call, machine, {"qsig": "s:", "qhold": "h:", "qrls": "h:"}[call.program])
+        options, jobs, reply = self._each(call, machine, {"qsig": "s:", "qhold": "h:", "qrls": "h:"}[call.program])
         for job in jobs:
             if call.program == "qsig":
                 if job.state is not State.RUNNING:
@@ -323,6 +316,21 @@ class PBSFamily(Dialect):
         return reply
 
 
+def _shape(resources: Mapping[str, str]) -> tuple[int, int, int]:
+    """Nodes, cores and GPUs on each, of a resource list."""
+    nodes, cores, gpus = 0, 0, 0
+    text = resources.get("select") or resources.get("nodes")
+    for chunk in (text or "").split("+") if text else ():
+        count, *parts = chunk.split(":")
+        if not count.isdigit():
+            count, parts = "1", [count, *parts]
+        values = dict(part.partition("=")[::2] for part in parts)
+        nodes += int(count)
+        cores = max(cores, int(values.get("ncpus") or values.get("ppn") or 1))
+        gpus = max(gpus, int(values.get("ngpus") or values.get("gpus") or 0))
+    return nodes or 1, cores or int(resources.get("ncpus") or resources.get("procs") or 1), gpus
+
+
 def _signal(text: str) -> int:
     try:
         return int(text) if text.isdigit() else int(signal.Signals["SIG" + text.upper().removeprefix("SIG")])
@@ -330,38 +338,8 @@ def _signal(text: str) -> int:
         raise Refused("qsig: Unknown/illegal signal name", 184) from None
 
 
-def indices(text: str) -> list[int]:
-    """The numbers of ``1,4-9:2``. Raises `ValueError`."""
-    found: list[int] = []
-    for part in text.split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        numbers = range(int(first), int(last or first) + 1, int(step or 1))
-        if not numbers:
-            raise ValueError(part)
-        found += numbers
-    return found
-
-
-def _pairs(text: str) -> dict[str, str | None]:  # type: ignore[misc]
-    """The settings of ``a=1,b="x,y",c``: a comma within quotes, or before what has no ``=``-name, does not separate."""
-    found: dict[str, str | None] = {}
-    last = ""
-    for match in re.finditer(r"""((?:"[^"]*"|'[^']*'|\\.|[^,"'\\])+)""", text):
-        name, equals, value = match[1].partition("=")
-        if last == "depend" and ":" in name and not equals:
-            found[last] = f"{found[last]},{name}"
-            continue
-        plain = re.sub(r"\\(.)", r"\1", value)
-        found[name] = (
-            (plain[1:-1] if plain[:1] in ("'", '"') and plain[-1:] == plain[:1] else plain) if equals else None
-        )
-        last = name
-    return found
-
-
 def _resources(text: str) -> dict[str, str]:
-    found = {name: value or "" for name, value in _pairs(text).items()}
+    found = {name: value or "" for name, value in pairs(text).items()}
     for name in found:
         if name not in _NAMES:
             raise Refused(f"qsub: Unknown resource: {name}", 187)

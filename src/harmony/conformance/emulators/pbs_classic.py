@@ -9,7 +9,8 @@ from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import Call, How, Job, Reply, State
 from harmony.conformance.emulators.options import long_options
 from harmony.conformance.emulators.pbs_attributes import Attributes, attribute_lines, exit_status, shared_attributes
-from harmony.conformance.emulators.pbs_base import UNKNOWN_JOB, Entry, PBSFamily
+from harmony.conformance.emulators.pbs_base import UNKNOWN_JOB, PBSFamily
+from harmony.conformance.emulators.pbs_words import Entry
 
 _CODES = {How.TIMEOUT: -11, How.OUT_OF_MEMORY: -10, How.LAUNCH_FAILED: -9, How.NODE_FAILED: -4}
 _WORDS = {State.WAITING: "Q", State.HELD: "H", State.RUNNING: "R", State.ENDED: "C"}
@@ -22,6 +23,7 @@ class PBSClassic(PBSFamily):
     keep = 300.0
     qsub_options: ClassVar[str] = "a:A:b:c:C:d:D:e:EfF:hi:Ij:J:k:K:l:L:m:M:nN:o:p:P:q:r:S:t:T:u:v:Vw:W:Xxz"
     array_option = "t"
+    index_mark = "-"
     index_variable = "PBS_ARRAYID"
     unknown = "Unknown Job Id Error"
     queues: ClassVar[tuple[str, ...]] = ("batch", "debug", "workq", "short", "gpu")
@@ -32,19 +34,17 @@ class PBSClassic(PBSFamily):
             return Reply(err="Version: 6.1.2\nCommit: emulated\n")
         if call.program == "qsub":
             return self.qsub(call, machine)
+        if call.program == "qselect":
+            return self.qselect(call, machine)
         if call.program == "qstat":
             return self._qstat(call, machine)
-        return self._qdel(call, machine) if call.program == "qdel" else self.small(call, machine)
-
-    def index_suffix(self, index: int) -> str:
-        """``NAME.o12-3``."""
-        return f"-{index}"
+        return self._qdel(call, machine) if call.program == "qdel" else self._small(call, machine)
 
     def _unreadable(self, path: str, why: str) -> str:
         return f"qsub: script file '{path}' cannot be loaded - {why}"
 
     def _qdel(self, call: Call, machine: Machine) -> Reply:
-        options, jobs, reply = self.each(call, machine, "ab:cm:pW:t:")
+        options, jobs, reply = self._each(call, machine, "ab:cm:pW:t:")
         wanted = dict(options).get("t")
         complaints, code = reply.err, reply.code
         for job in jobs:
@@ -75,12 +75,14 @@ class PBSClassic(PBSFamily):
         if "x" in letters:
             return Reply(self._xml(entries, machine) if entries else "", complaints, code)
         if "f" in letters:
-            text = "".join(attribute_lines(entry.name(self.server), self._attributes(entry, machine), one_line="1" in letters)
-                           for entry in entries)  # fmt: skip
+            one = "1" in letters
+            shown = [(entry.name(self.server), self._attributes(entry, machine)) for entry in entries]
+            text = "".join(attribute_lines(name, found, one_line=one) for name, found in shown)
             return Reply(text, complaints, code)
         return Reply(self._table(entries), complaints, code)
 
-    def _letter(self, entry: Entry) -> str:
+    def letter(self, entry: Entry) -> str:
+        """A job's state, in one letter."""
         job = entry.job
         if entry.array:
             if entry.over:
@@ -94,7 +96,7 @@ class PBSClassic(PBSFamily):
 
     def _attributes(self, entry: Entry, machine: Machine) -> Attributes:
         job = entry.job
-        found = shared_attributes(self, job, machine, self._letter(entry))
+        found = shared_attributes(self, job, machine, self.letter(entry))
         found.append(("euser", job.request.user))
         if entry.array:
             return [*found, ("job_array_request", job.request.extra["t"])]
@@ -135,6 +137,7 @@ class PBSClassic(PBSFamily):
             job: Job = entry.job
             used = "00:00:00" if job.started is not None else "       0"
             name = job.request.name if len(job.request.name) <= 16 else f"...{job.request.name[-13:]}"
-            lines.append(f"{entry.name(self.server):<25} {name:<16} {job.request.user[:15]:<15} {used} {self._letter(entry)} "
+            lines.append(f"{entry.name(self.server):<25} {name:<16} {job.request.user[:15]:<15} {used} "
+                         f"{self.letter(entry)} "
                          f"{job.request.queue:<15}")  # fmt: skip
         return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -92,6 +93,26 @@ class Process:
                     yield int(entry.name)
         if not yielded and self._popen.returncode is None and not _PROC.is_dir():
             yield self.pid
+
+
+def sweep(prefix: str) -> None:
+    """Kill every process of jobs whose tags begin like this, wherever it has gone, and wait until they are gone."""
+    mark = f"{TAG}={prefix}".encode()
+    for _ in range(200):
+        left = list(_tagged(mark))
+        for process in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        if not left:
+            break
+        time.sleep(0.01)
+
+
+def _tagged(mark: bytes) -> Iterator[int]:
+    for entry in _PROC.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is another user's
+            if any(item.startswith(mark) for item in (entry / "environ").read_bytes().split(b"\0")):
+                yield int(entry.name)
 
 
 def _open(files: ExitStack, path: str | None, mode: int) -> int:

@@ -51,7 +51,10 @@ class GridEngine(Dialect):
     keep = 0.0
     stuck = True
     unreachable: ClassVar[tuple[str, int]] = (
-        'error: commlib error: got select error (Connection refused)\nerror: unable to contact qmaster using port 6444 on host "emulator"',
+        (
+            "error: commlib error: got select error (Connection refused)\n"
+            'error: unable to contact qmaster using port 6444 on host "emulator"'
+        ),
         1,
     )
     refusals: ClassVar[tuple[str, str]] = (
@@ -184,7 +187,7 @@ def _options(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             given[name] = ""
         elif name == "pe":
             if len(rest) < 2:
-                raise Refused(f"qsub: ERROR! -pe option must have two arguments{'' if rest else ''}")
+                raise Refused("qsub: ERROR! -pe option must have two arguments")
             given["pe"], given["slots"] = rest.pop(0), rest.pop(0)
         elif name in _VALUES:
             if not rest:
@@ -220,10 +223,8 @@ def _request(
     tasks = _tasks(given["t"]) if "t" in given else None
     if "step" not in given and tasks and len(tasks) > 1:
         given["step"] = str(tasks[1] - tasks[0])
-    if "cwd" in given:
-        given["directory"] = call.directory
-    if "wd" in given:
-        given["directory"] = os.path.join(call.directory, given["wd"])
+    if given.keys() & {"cwd", "wd"}:
+        given["directory"] = os.path.join(call.directory, given.get("wd", ""))
     return Request(
         script=_with_shell(script, given.get("S")),
         arguments=tuple(arguments),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from harmony.conformance.emulators.dialect import stamp, user_name
@@ -12,9 +13,8 @@ from harmony.conformance.emulators.model import Call, How, Job, Refused, Reply, 
 
 _XSD = "http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat"
 _HEAD = (
-    "job-ID  prior   name       user         state submit/start at     queue                          slots ja-task-ID \n"
-    + "-" * 113
-    + "\n"
+    "job-ID  prior   name       user         state submit/start at     "
+    "queue                          slots ja-task-ID \n" + "-" * 113 + "\n"
 )
 _FAILED = {
     How.TIMEOUT: (37, "qmaster enforced h_rt, h_cpu, or h_vmem limit"), How.CANCELLED: (100, "assumedly after job"),
@@ -50,7 +50,7 @@ def _tasks(row: Sequence[Job]) -> str:
     if len(row) == 1:
         return str(row[0].index)
     numbers = [job.index or 0 for job in row]
-    steps = {after - before for before, after in zip(numbers, numbers[1:], strict=False)}
+    steps = {after - before for before, after in pairwise(numbers)}
     if len(steps) == 1:
         return f"{numbers[0]}-{numbers[-1]}:{steps.pop()}"
     return ",".join(map(str, numbers))
@@ -102,7 +102,8 @@ def _line(row: list[Job]) -> str:
     when = stamp(job.started if job.state is State.RUNNING else job.submitted, "%m/%d/%Y %H:%M:%S")
     priority = "0.55500" if job.state is State.RUNNING else "0.00000"
     return (
-        f"{job.number:>7} {priority} {job.request.name[:10]:<10} {job.request.user[:12]:<12} {state_letters(job):<5} {when} "
+        f"{job.number:>7} {priority} {job.request.name[:10]:<10} {job.request.user[:12]:<12} "
+        f"{state_letters(job):<5} {when} "
         f"{_queue(job)[:30]:<30} {_slots(job):>5} {_tasks(row)} \n"
     )
 
@@ -112,7 +113,8 @@ def _xml(rows: list[list[Job]]) -> str:
     pending = [_entry(row, "pending", "JB_submission_time") for row in rows if row[0].state is not State.RUNNING]
     return (
         f"<?xml version='1.0'?>\n<job_info  xmlns:xsd=\"{_XSD}/qstat.xsd\">\n"
-        f"  <queue_info>\n{''.join(running)}  </queue_info>\n  <job_info>\n{''.join(pending)}  </job_info>\n</job_info>\n"
+        f"  <queue_info>\n{''.join(running)}  </queue_info>\n"
+        f"  <job_info>\n{''.join(pending)}  </job_info>\n</job_info>\n"
     )
 
 
@@ -155,7 +157,8 @@ def _details_xml(known: list[Job], unknown: list[str]) -> str:
         head = f"<?xml version='1.0'?>\n<unknown_jobs  xmlns:xsd=\"{_XSD}/detailed_job_info.xsd\">\n"
         return f"{head}  <>\n{items}  </>\n</unknown_jobs>\n"
     items = "".join(
-        f"    <element>\n      <JB_job_number>{job.number}</JB_job_number>\n      <JB_job_name>{escape(_printable(job.request.name))}"
+        f"    <element>\n      <JB_job_number>{job.number}</JB_job_number>\n"
+        f"      <JB_job_name>{escape(_printable(job.request.name))}"
         f"</JB_job_name>\n      <JB_owner>{escape(job.request.user)}</JB_owner>\n    </element>\n"
         for job in known
     )
@@ -169,7 +172,8 @@ def _described(job: Job) -> str:
         "job_number": str(job.number), "submission_time": stamp(job.submitted, "%a %b %e %H:%M:%S %Y"),
         "owner": request.user, "account": request.account, "cwd": request.extra.get("directory", ""),
         "job_name": request.name, "hard_queue_list": request.queue, "hard resource_list": request.extra.get("l", ""),
-        "parallel environment": f"{request.extra['pe']} range: {request.extra['slots']}" if "pe" in request.extra else "",
+        "parallel environment": f"{request.extra['pe']} range: {request.extra['slots']}"
+        if "pe" in request.extra else "",
         "jid_predecessor_list (req)": request.extra.get("hold_jid", ""), "script_file": request.name,
         "error reason    1": job.note if job.reason == "launch" else "",
     }  # fmt: skip
@@ -190,7 +194,8 @@ def qacct(call: Call, machine: Machine) -> Reply:
         number, _, task = wanted.partition(".")
         records = [
             record for record in records
-            if (str(record.number) == number and task in ("", str(record.index))) or fnmatch.fnmatchcase(record.request.name, wanted)
+            if (str(record.number) == number and task in ("", str(record.index)))
+            or fnmatch.fnmatchcase(record.request.name, wanted)
         ]  # fmt: skip
         if not records:
             raise Refused(f"error: job {'id' if wanted.isdigit() else 'name'} {wanted} not found")
@@ -205,10 +210,11 @@ def _account(record: Job) -> str:
         "qname": request.queue, "hostname": record.nodes[0] if record.nodes else "", "group": request.user,
         "owner": request.user, "project": request.extra.get("P", "NONE"), "department": "defaultdepartment",
         "jobname": request.name, "jobnumber": str(record.number),
-        "taskid": "undefined" if record.index is None else str(record.index), "account": request.account, "priority": "0",
+        "taskid": "undefined" if record.index is None else str(record.index), "account": request.account,
+        "priority": "0",
         "qsub_time": stamp(record.submitted, long), "start_time": stamp(record.started, long),
-        "end_time": stamp(record.ended, long), "granted_pe": request.extra.get("pe", "NONE"), "slots": str(_slots(record)),
-        "failed": f"{code:<3} : {why}" if code else "0", "exit_status": str(status),
+        "end_time": stamp(record.ended, long), "granted_pe": request.extra.get("pe", "NONE"),
+        "slots": str(_slots(record)), "failed": f"{code:<3} : {why}" if code else "0", "exit_status": str(status),
         "ru_wallclock": f"{record.elapsed(0):.3f}s", "ru_utime": "0.010s", "ru_stime": "0.010s", "cpu": "0.020s",
         "mem": "0.000GBs", "io": "0.000GB", "iow": "0.000s", "maxvmem": "0.000B",
         "arid": "undefined", "ar_sub_time": "undefined", "category": "NONE",

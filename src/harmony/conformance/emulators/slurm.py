@@ -28,7 +28,7 @@ from harmony.conformance.emulators.slurm_request import (
 
 
 class Slurm(Dialect):
-    """Slurm with accounting, a default partition ``debug``, and nodes n1, n2, …"""
+    """Slurm with accounting, a default partition ``debug``, and nodes n1, n2 and so on."""
 
     name = "slurm"
     programs = ("sbatch", "squeue", "sacct", "scancel", "srun", "scontrol")
@@ -78,7 +78,8 @@ class Slurm(Dialect):
             "SLURM_JOB_ID": tables.raw_id(job, machine), "SLURM_JOBID": tables.raw_id(job, machine),
             "SLURM_JOB_NAME": request.name, "SLURM_JOB_NODELIST": nodes, "SLURM_NODELIST": nodes,
             "SLURM_JOB_NUM_NODES": str(len(job.nodes)), "SLURM_NNODES": str(len(job.nodes)),
-            "SLURM_JOB_PARTITION": request.queue, "SLURM_JOB_CPUS_PER_NODE": _repeated([request.cores] * len(job.nodes)),
+            "SLURM_JOB_PARTITION": request.queue,
+            "SLURM_JOB_CPUS_PER_NODE": _repeated([request.cores] * len(job.nodes)),
             "SLURM_CPUS_ON_NODE": str(request.cores), "SLURM_TASKS_PER_NODE": shape, "SLURM_NODEID": "0",
             "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_SUBMIT_DIR": request.extra.get("submit", "/"),
             "SLURM_SUBMIT_HOST": self.server, "SLURMD_NODENAME": job.nodes[0], "SLURM_CLUSTER_NAME": "emulated",
@@ -150,7 +151,7 @@ class Slurm(Dialect):
 def _without(environment: Mapping[str, str], export: str) -> dict[str, str | None]:
     """What ``--export`` takes away and adds: all but SLURM_ variables go, unless ALL is in it."""
     names = export.split(",")
-    added: dict[str, str | None] = dict(item.split("=", 1) for item in names if "=" in item)  # type: ignore[misc]
+    added: dict[str, str | None] = {item.partition("=")[0]: item.partition("=")[2] for item in names if "=" in item}
     if "ALL" in names:
         return added
     kept = {"PATH", *names} if "NONE" not in names else {"PATH"}

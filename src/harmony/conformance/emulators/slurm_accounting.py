@@ -14,7 +14,8 @@ from harmony.conformance.emulators.slurm_tables import compact, matches, raw_id,
 _TIME = "%Y-%m-%dT%H:%M:%S"
 _OPTIONS = {
     **dict.fromkeys(("allusers", "allclusters", "array", "brief", "completion", "duplicates", "helpformat", "long",
-                     "noheader", "noconvert", "parsable", "parsable2", "allocations", "truncate", "verbose", "version"), NONE),
+                     "noheader", "noconvert", "parsable", "parsable2", "allocations", "truncate",
+                     "verbose", "version"), NONE),
     **dict.fromkeys(("accounts", "delimiter", "endtime", "format", "gid", "jobs", "name", "nnodes", "nodelist",
                      "partition", "qos", "starttime", "state", "timelimit-min", "uid", "user", "clusters"), ONE),
 }  # fmt: skip

@@ -22,6 +22,7 @@ _ALIASES = {
 
 
 def scancel(call: Call, machine: Machine) -> Reply:
+    """Answer ``scancel``."""
     argv, options = list(call.argv), []
     rest: list[str] = []
     while argv:  # options may stand behind ids
@@ -37,7 +38,8 @@ def scancel(call: Call, machine: Machine) -> Reply:
         if not re.fullmatch(r"\d+(_(\d+|\[[\d,-]+\]|\*))?(\.\w+)?", job_id):
             raise Refused(f"scancel: error: Invalid job id {job_id}")
     chosen = tables.chosen(rest, machine) if rest else [job for job in machine.queue() if not job.foreign]
-    number = _signal(given["signal"]) if given.get("signal") else None
+    wanted = given.get("signal")
+    number = _signal(wanted) if wanted else None
     ended = False
     for job in chosen:
         if job.foreign:
@@ -64,6 +66,7 @@ def _signal(text: str) -> int:
 
 
 def scontrol(call: Call, machine: Machine) -> Reply:
+    """Answer ``scontrol``."""
     plain = [word for word in call.argv if not word.startswith("-")]
     match plain:
         case ["show", "hostnames" | "hostname", *rest]:

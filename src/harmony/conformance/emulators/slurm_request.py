@@ -25,12 +25,14 @@ _NONE = (
 )  # fmt: skip
 _ONE = (
     "array", "account", "bb", "bbf", "begin", "cluster-constraint", "clusters", "comment", "constraint", "container",
-    "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu", "cpus-per-task", "deadline", "delay-boot", "dependency",
+    "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu", "cpus-per-task", "deadline", "delay-boot",
+    "dependency",
     "chdir", "distribution", "error", "exclude", "export", "export-file", "gid", "gpu-bind", "gpu-freq", "gpus",
     "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "gres-flags", "hint", "input", "job-name",
     "kill-on-invalid-dep", "licenses", "mail-type", "mail-user", "mcs-label", "mem", "mem-bind", "mem-per-cpu",
     "mem-per-gpu", "mincpus", "network", "nodefile", "nodelist", "nodes", "ntasks", "ntasks-per-core", "ntasks-per-gpu",
-    "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "partition", "power", "prefer", "priority", "profile",
+    "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "partition", "power", "prefer", "priority",
+    "profile",
     "qos", "reservation", "signal", "sockets-per-node", "switches", "thread-spec", "threads-per-core", "time",
     "time-min", "tmp", "uid", "wckey", "wrap", "extra-node-info",
 )  # fmt: skip
@@ -52,10 +54,12 @@ _KINDS = {"after": "after", "afterok": "ok", "afternotok": "notok", "afterany": 
 
 
 def directives(script: str) -> list[str]:
+    """What stands behind ``#SBATCH`` in a script."""
     return directive_lines(script, "#SBATCH")
 
 
 def request_of(script: str, rest: list[str], options: Options, call: Call, machine: Machine) -> Request:
+    """What a submission asks for. Raises `Refused` as sbatch refuses."""
     given = {name: value or "" for name, value in options}
     nodes = number(given, "nodes", 0, "node count")
     tasks = number(given, "ntasks", 0, "number of tasks")
@@ -65,18 +69,14 @@ def request_of(script: str, rest: list[str], options: Options, call: Call, machi
     tasks = tasks or each * nodes or nodes
     cores = max(1, -(-tasks // nodes)) * width
     partition = given.get("partition", "debug")
-    if partition.split(",")[0] not in _PARTITIONS:
-        raise Refused(
-            f"sbatch: error: invalid partition specified: {partition}\n"
-            "sbatch: error: Batch job submission failed: Invalid partition name specified"
-        )
+    _check_partition(partition)
     if nodes > len(machine.nodes) or cores > machine.settings.cores:
         raise Refused(_failed("Requested node configuration is not available"))
     export = given.get("export", "ALL")
     environment = _job_environment(call, export, machine)
     tasks_of_array, at_once = _array(given["array"]) if "array" in given else (None, 0)
-    extra = {**given, "tasks": str(tasks), "submit": call.directory, "export": export}
-    extra["command"] = os.path.join(call.directory, rest[0]) if rest else ""
+    command = os.path.join(call.directory, rest[0]) if rest else ""
+    extra = {**given, "tasks": str(tasks), "submit": call.directory, "export": export, "command": command}
     return Request(
         script=script,
         arguments=tuple(rest[1:]),
@@ -104,6 +104,14 @@ def request_of(script: str, rest: list[str], options: Options, call: Call, machi
     )
 
 
+def _check_partition(partition: str) -> None:
+    if partition.split(",", maxsplit=1)[0] not in _PARTITIONS:
+        raise Refused(
+            f"sbatch: error: invalid partition specified: {partition}\n"
+            "sbatch: error: Batch job submission failed: Invalid partition name specified"
+        )
+
+
 def _failed(why: str) -> str:
     return f"sbatch: error: Batch job submission failed: {why}"
 
@@ -113,6 +121,7 @@ def _last(options: Options, names: tuple[str, ...], default: str) -> str:
 
 
 def number(given: Mapping[str, str | None], name: str, default: int, what: str) -> int:
+    """The value of an option that counts something; of a range its beginning."""
     value = given.get(name)
     if value is None:
         return default

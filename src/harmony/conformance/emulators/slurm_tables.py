@@ -30,7 +30,8 @@ _ALL_STATES = (
 _COMPACT = {"PD": "PENDING", "R": "RUNNING", "CG": "COMPLETING", "CD": "COMPLETED", "F": "FAILED", "S": "SUSPENDED",
             **{short: long for long, short in _ENDS.values() if long != "FAILED"}}  # fmt: skip
 _SQUEUE = {
-    **dict.fromkeys(("all", "array", "array-unique", "federation", "noheader", "hide", "json", "local", "long", "noconvert",
+    **dict.fromkeys(("all", "array", "array-unique", "federation", "noheader", "hide", "json", "local", "long",
+                     "noconvert",
                      "sibling", "start", "verbose", "version", "yaml", "help", "usage", "me"), NONE),
     **dict.fromkeys(("account", "iterate", "licenses", "clusters", "name", "format", "Format", "partition", "qos",
                      "reservation", "sort", "states", "user", "nodelist"), ONE),
@@ -39,7 +40,8 @@ _SQUEUE = {
 _SQUEUE_ALIASES = {
     "A": "account", "a": "all", "h": "noheader", "i": "iterate", "j": "jobs", "l": "long", "L": "licenses",
     "M": "clusters", "n": "name", "o": "format", "O": "Format", "p": "partition", "q": "qos", "R": "reservation",
-    "r": "array", "s": "steps", "S": "sort", "t": "states", "u": "user", "v": "verbose", "V": "version", "w": "nodelist",
+    "r": "array", "s": "steps", "S": "sort", "t": "states", "u": "user", "v": "verbose", "V": "version",
+    "w": "nodelist",
 }  # fmt: skip
 
 
@@ -324,13 +326,15 @@ def show_job(ids: Sequence[str], machine: Machine, *, one_line: bool) -> Reply:
 def _described(job: Job, machine: Machine, one_line: bool) -> str:
     request, streams = job.request, machine.dialect.streams(job)
     array = f" ArrayJobId={job.number} ArrayTaskId={job.index}" if job.index is not None else ""
+    state = f"JobState={words_of(job)[0]} Reason={reason_of(job).replace(' ', '_')} "
+    state += f"Dependency={request.extra.get('dependency', '(null)')}"
+    code = f"ExitCode={job.exit_code}:{job.signal}"
     lines = [
         f"JobId={raw_id(job, machine)}{array} JobName={request.name}",
         f"UserId={request.user}({os.getuid()}) GroupId={request.user}({os.getuid()}) MCS_label=N/A",
         f"Priority=4294901000 Nice=0 Account={request.account or '(null)'} QOS={request.extra.get('qos', '(null)')}",
-        f"JobState={words_of(job)[0]} Reason={reason_of(job).replace(' ', '_')} "
-        f"Dependency={request.extra.get('dependency', '(null)')}",
-        f"Requeue={int(request.requeue)} Restarts={job.restarts} BatchFlag=1 Reboot=0 ExitCode={job.exit_code}:{job.signal}",
+        state,
+        f"Requeue={int(request.requeue)} Restarts={job.restarts} BatchFlag=1 Reboot=0 {code}",
         f"RunTime={clock(job.elapsed(machine.now()))} TimeLimit={_limit(job)} TimeMin=N/A",
         f"SubmitTime={stamp(job.submitted, _TIME)} EligibleTime={stamp(job.eligible, _TIME)}",
         f"StartTime={stamp(job.started, _TIME, 'Unknown')} EndTime={stamp(_end(job), _TIME, 'Unknown')} Deadline=N/A",

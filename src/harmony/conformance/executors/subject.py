@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -34,7 +34,7 @@ class Subject:
     `patience`, in seconds, after which a test gives up.
     """
 
-    FEATURES = {
+    FEATURES: ClassVar = {
         "after": "dependencies on a start", "after_ok": "dependencies on success", "after_any": "dependencies on an end",
         "nodes": "two nodes", "walltime": "a walltime that is enforced soon", "refusal": "a queue that is refused",
         "grace": "a signal before the end", "attach": "attaching to any job of the scheduler", "handover": "jobs that a later client can follow",

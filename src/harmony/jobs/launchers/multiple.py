@@ -10,7 +10,7 @@ from harmony.jobs.spec import JobSpec
 
 
 class Multiple(Launcher):
-    """Starts `process_count` copies that know nothing of each other, all on one node.
+    """Starts `process_count` copies that know nothing of each other, all on the first node, as PSI/J says.
 
     Each finds its number, from 1, in ``_PSI_J_PROCESS_INDEX_`` and how many there are in ``_PSI_J_PROCESS_COUNT``, the
     names that psij-python uses. Each reads all of `stdin_path`; they share the output files. The job ends when the last
@@ -21,15 +21,10 @@ class Multiple(Launcher):
     starts_here: ClassVar[bool] = True
 
     def prefix(self, spec: JobSpec) -> list[str]:
-        """Nothing stands before the program. Raises `InvalidJobException` for more than one node."""
+        """Nothing stands before the program. Raises `InvalidJobException` for options, of which it has none."""
         if spec.launcher_options:
             raise InvalidJobException(
                 f"launcher_options={spec.launcher_options!r}: the launcher 'multiple' has no options"
-            )
-        if spec.resources_v1.computed_node_count > 1:
-            raise InvalidJobException(
-                f"launcher='multiple' starts processes on one node, but node_count="
-                f"{spec.resources_v1.computed_node_count}; use 'mpirun' or the batch system's own launcher"
             )
         return []
 

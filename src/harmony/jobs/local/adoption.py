@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harmony.jobs.local import durable
+from harmony.jobs.local.children import exit_status
 from harmony.jobs.local.news import reported
-from harmony.jobs.local.run import Run, exit_status, unknown
+from harmony.jobs.local.run import Run, unknown
 from harmony.jobs.local.tree import look, start_time
 from harmony.jobs.script import Place
 from harmony.jobs.state import JobState, JobStatus
@@ -35,7 +36,7 @@ def adopt(run: Run, folder: Path, tidies: bool) -> JobStatus | None:
         run.leader = None  # a later process of the same number
     if run.leader is not None:
         return None
-    run.status = exit_status(run.pid)
+    run.status = exit_status(run.pid, None)
     if run.status is not None:
         return run.outcome()  # our own child, for which nobody has waited yet
     return unknown(f"there is no process {named}; if there was, only the program that started it knows how it ended")

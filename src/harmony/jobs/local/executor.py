@@ -38,8 +38,9 @@ class LocalJobExecutor(JobExecutor):
 
     Jobs outlive `close` and this program, but unless the config says ``durable=True``, their walltime is then no longer
     enforced and their exit code is known to nobody. Jobs that wait for others never start then. One thread follows all
-    jobs; it starts with the first and costs nothing while they run. When the process has no file descriptor left, or
-    the system no process, `submit` raises a transient `SubmitException`.
+    jobs; it starts with the first and costs nothing while they run. If jobs go on after `close`, a thread that does no
+    more than reap them stays as long as they do. When the process has no file descriptor left, or the system no
+    process, `submit` raises a transient `SubmitException`.
     """
 
     name = "local"
@@ -73,8 +74,6 @@ class LocalJobExecutor(JobExecutor):
                     null = os.open(os.devnull, os.O_RDWR)
                     self._close_null = weakref.finalize(self, os.close, null)
                     self._null = null
-        if children.orphans:
-            children.reap_orphans()
 
     def _leave_to_parent(self) -> None:
         """This is the child of a fork: jobs and thread are the parent's."""
@@ -87,7 +86,8 @@ class LocalJobExecutor(JobExecutor):
         self._enter()
         for job in jobs:
             assert job.spec is not None
-            self._launcher(job.spec).prefix(program.on_one_node(job.spec))
+            if not program.is_plain(job.spec):  # before the first is started
+                self._launcher(job.spec).prefix(program.on_one_node(job.spec))
         waits = waiting.resolve(dependencies, self._find) if dependencies else []
         for job in jobs:
             if waits:
@@ -202,7 +202,7 @@ class LocalJobExecutor(JobExecutor):
         run.owner.end(run, Reason.CANCELED, self._settings.cancel_grace if seconds is None else max(0.0, seconds))
 
     def list(self) -> list[str]:
-        """The native ids of the jobs that run or wait here, of this executor, and of others that this user can attach to."""
+        """The native ids of the jobs that run or wait here: this executor's, and others that can be attached to."""
         with self._follower.lock:
             own = [run.job.native_id or "" for run in self._follower.live.values()]
         found = durable.running(self.config.work_directory / self.name)

@@ -167,9 +167,10 @@ class Follower:
             self._settled.notify_all()
         self._reaper.close()
         self._news.close()
-        for run in list(self.live.values()):
-            if run.is_child and not run.reaped:
-                children.orphans.append(run.pid)
+        runs = list(self.live.values())
+        if left := [run.pid for run in runs if run.is_child and not run.reaped]:
+            children.leave(left)
+        for run in runs:
             for listener in run.listeners:
                 listener(None)
             run.job.abandon(f"{run.job!r} is not followed any more: its executor was closed. Attach it to another one.")

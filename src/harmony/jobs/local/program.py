@@ -24,7 +24,7 @@ _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOS
 #: What a job script needs itself, when the job's program is to see nothing of ours.
 _BARE = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR")
 #: A signal to the job reaches its whole process group; the script need not pass it on for a second time.
-_PREAMBLE = ["psij_pass_on() { psij_signal=$1; }"]
+_PREAMBLE = ["psij_pass_on() { :; }"]
 
 Environment = dict[bytes, bytes]
 

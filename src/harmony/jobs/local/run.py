@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harmony.jobs.evidence import Case, Patience
 from harmony.jobs.job import Job
+from harmony.jobs.local.children import exit_status
 from harmony.jobs.local.reaper import Timer
 from harmony.jobs.local.tree import Member, Snapshot, send
 from harmony.jobs.local.waiting import Wait
@@ -139,7 +140,7 @@ class Run:
 
     def _wait(self) -> int | None:
         if not self.is_child:
-            return exit_status(self.pid)
+            return exit_status(self.pid, self.leader)
         try:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         except ChildProcessError:
@@ -200,17 +201,6 @@ class Run:
 def unknown(message: str) -> JobStatus:
     """The status of a job of whose end there is no evidence."""
     return JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.UNKNOWN})
-
-
-def exit_status(pid: int) -> int | None:
-    """Return the exit status of a child of ours that someone else here waits for; None if it cannot be had."""
-    try:
-        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-    except (ChildProcessError, OverflowError):
-        return None
-    if found is None:
-        return None
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
 
 def _tail(path: str) -> str:

@@ -61,6 +61,11 @@ def start_time(member: Member) -> float:
 
 def send(member: Member, number: int) -> None:
     """Send a signal to exactly that process, if it still lives."""
+    if not hasattr(os, "pidfd_open"):
+        if look(member.pid) == member:
+            with contextlib.suppress(OSError):
+                os.kill(member.pid, number)
+        return
     try:
         descriptor = os.pidfd_open(member.pid)
     except OSError:

@@ -16,6 +16,7 @@ _ID = re.compile(r"(\d+)(\[\d*\])?(\.[\w.-]+)?(@[\w.:-]+)?")
 _SUBJOB = re.compile(r"(\d+)\[\d+\](.*)")
 _ATTRIBUTE = re.compile(r" {4}([\w.]+) = (.*)")
 _OPTION = re.compile(r"[A-Za-z]")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 #: Complaints about a job that mean: it is not there any more.
 _GONE = ("unknown job", "job has finished", "invalid state for job", "nonexistent job", "has completed")
 #: Limits on how much a user, group or project may have at once: there will be room again.
@@ -67,7 +68,7 @@ class PBSFamily(Scheduler):
     def directives(self, order: Order) -> list[str]:
         """``#PBS`` lines. PBS brings its own output file only after the end, so the script writes the log itself."""
         attributes = order.attributes
-        options = [f"-N {quote(self.job_name(order.name))}", "-S /bin/bash", "-j oe", "-o /dev/null"]
+        options = [f"-N {quote(self._job_name(order.name))}", "-S /bin/bash", "-j oe", "-o /dev/null"]
         options += [f"-{letter} {quote(value)}" if value else f"-{letter}" for letter, value in self._asked(order)]
         if order.spec.inherit_environment:
             options.append("-V")
@@ -95,7 +96,7 @@ class PBSFamily(Scheduler):
         if depend:
             yield "W", f"depend={depend}"
 
-    def job_name(self, name: str) -> str:
+    def _job_name(self, name: str) -> str:
         """The name as PBS takes it: what it does not allow becomes ``_``, and the first letter is a letter."""
         name = self.not_in_names.sub("_", name)
         if not (name[:1].isascii() and name[:1].isalpha()):
@@ -174,11 +175,13 @@ class PBSFamily(Scheduler):
             return failed(reason, letter, f"{why} (exit status {code}). {comment}".strip())
         if terminated:
             return failed(Reason.CANCELED, letter, comment or "the job was deleted", code)
-        if code is not None and code > 256:
-            return _killed(code - 256, found)
+        if code is not None and code > 128:  # by what ended the shell, or what ended the program as the shell says
+            return _killed(code - 256 if code > 256 else code - 128, found)
         if code is None and found.get("substate") == "93":
             return failed(Reason.EXIT, letter, comment or "failed")
         if code is None and not found.keys() & _STARTED and "[" not in found["id"]:
+            if "after" in found.get("depend", ""):  # it is taken away when it is met
+                return failed(Reason.DEPENDENCY, letter, comment or "the job was deleted while it waited for others")
             return failed(Reason.CANCELED, letter, comment or "the job was deleted before it started")
         return ended(code)
 
@@ -253,9 +256,12 @@ def _seconds(text: str) -> int | None:
     parts = text.split(":")
     if not all(part.isdigit() for part in parts):
         return None
-    return sum(int(part) * 60**place for place, part in enumerate(reversed(parts)))
+    total = 0
+    for part in parts:
+        total = total * 60 + int(part)
+    return total
 
 
 def _bytes(text: str) -> int | None:
     match = re.fullmatch(r"(\d+)([kmgt]?)b?", text.lower())
-    return None if match is None else int(match[1]) * 1024 ** " kmgt".index(match[2] or " ")
+    return None if match is None else int(match[1]) * _UNITS[match[2]]

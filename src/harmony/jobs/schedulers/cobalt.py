@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, is_transient, one_line
+from harmony.jobs.schedulers._environment import inherited
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
@@ -73,9 +74,10 @@ class Cobalt(Scheduler):
         return self._word("work_directory", path)
 
     def preamble(self, order: Order) -> list[str]:
-        """Return the function that lists the job's nodes, where Cobalt has a file of them."""
+        """Return the submitter's environment, and the function that lists the job's nodes."""
         show = 'if [ -s "${COBALT_NODEFILE-}" ]; then cat "$COBALT_NODEFILE"'
-        return [f"psij_nodes() {{ {show}; else printf '%s\\n' \"${{HOSTNAME:-localhost}}\"; fi; }}"]
+        function = f"psij_nodes() {{ {show}; else printf '%s\\n' \"${{HOSTNAME:-localhost}}\"; fi; }}"
+        return [*inherited(order, "COBALT_"), function]
 
     def submit_command(self, script: str) -> list[str]:
         """Return the qsub, which wants the script to be executable."""

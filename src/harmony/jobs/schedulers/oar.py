@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, ended, failed, is_transient, one_line
+from harmony.jobs.schedulers._environment import inherited
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
@@ -102,8 +103,11 @@ class OAR(Scheduler):
         return path
 
     def preamble(self, order: Order) -> list[str]:
-        """Return the function that lists the job's nodes; the file names a node once for each resource."""
-        return ["psij_nodes() { awk '!seen[$1]++ { print $1 }' \"$OAR_NODEFILE\"; }"]
+        """Return the submitter's environment, and the function that lists the job's nodes, each of them once."""
+        return [
+            *inherited(order, "OAR_", "OARDO_"),
+            "psij_nodes() { awk '!seen[$1]++ { print $1 }' \"$OAR_NODEFILE\"; }",
+        ]
 
     def submit_command(self, script: str) -> list[str]:
         """Return the oarsub that looks for #OAR lines."""
@@ -167,7 +171,8 @@ class OAR(Scheduler):
 
 
 def _name(name: str) -> str:
-    return re.sub(r"[^\w .,:+=@-]", "_", name)[:100].strip() or "job"
+    safe = re.sub(r"[^\w .,:+=@-]", "_", name)
+    return safe.encode()[:100].decode(errors="ignore").strip() or "job"  # its database keeps 100 bytes
 
 
 def _each(ids: Sequence[str]) -> list[str]:

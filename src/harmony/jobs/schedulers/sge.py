@@ -268,7 +268,7 @@ def _outcome(record: Mapping[str, str]) -> JobStatus:
     if why in _LOST:
         return failed(Reason.NODE_FAILURE, how, f"the node lost it: {message}")
     if why is None or why in _RAN or why == _LIMIT:
-        return ended(signal=status - 128, native_state=how) if why == 100 and status > 128 else ended(status)
+        return ended(signal=status - 128, native_state=how) if status > 128 else ended(status, native_state=how)
     return failed(Reason.LAUNCH, how, f"the scheduler could not start it: {message}")
 
 
@@ -290,8 +290,9 @@ def _amount(text: str) -> float:
     match = re.match(r"[\d.:]+", text)
     if match is None:
         return 0.0
+    parts = match[0].split(":")
     try:
-        number = sum(float(part or 0) * 60**place for place, part in enumerate(reversed(match[0].split(":"))))
+        number = sum(float(part or 0) * 60.0**place for place, part in enumerate(reversed(parts)))
     except ValueError:
         return 0.0
     unit = text[match.end() : match.end() + 1].upper()

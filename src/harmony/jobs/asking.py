@@ -1,0 +1,64 @@
+"""Asking a batch system about jobs. An answer that cannot be used is None, which only delays news."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from harmony.jobs.scheduler import NoAccounting, NoAnswer, Scheduler
+from harmony.jobs.shell import CommandUnavailable, Completed, Shell
+from harmony.jobs.state import JobStatus
+
+logger = logging.getLogger("harmony.jobs")
+T = TypeVar("T")
+
+
+class Inquiry:
+    """A scheduler's commands, run by a shell. May be used from several threads."""
+
+    def __init__(self, scheduler: Scheduler, shell: Shell, timeout: float) -> None:
+        self._scheduler = scheduler
+        self._shell = shell
+        self._timeout = timeout
+        #: Why the scheduler's last answer could not be used; None when it could.
+        self.trouble: str | None = None
+
+    def statuses(self, ids: Sequence[str]) -> dict[str, JobStatus] | None:
+        """What the queue says of these jobs, and maybe of others."""
+        return self._answer(lambda: self._scheduler.statuses(self._run(self._scheduler.status_command(ids))))
+
+    def outcomes(self, ids: Sequence[str]) -> dict[str, JobStatus] | None:
+        """What accounting says of these jobs; nothing where there is none."""
+
+        def ask() -> dict[str, JobStatus]:
+            command = self._scheduler.accounting_command(ids)
+            try:
+                return {} if command is None else self._scheduler.outcomes(self._run(command))
+            except NoAccounting:
+                return {}
+
+        return self._answer(ask)
+
+    def cancel(self, ids: Sequence[str]) -> bool:
+        """Have these jobs ended; False if it should be tried again."""
+        done = self._answer(lambda: self._run(self._scheduler.cancel_command(ids)))
+        if done is None:
+            return False
+        return not (self._scheduler.cancel_failed(done) and self._scheduler.refusal_is_transient(done))
+
+    def _run(self, command: Sequence[str]) -> Completed:
+        return self._shell.run(command, timeout=self._timeout)
+
+    def _answer(self, ask: Callable[[], T]) -> T | None:
+        try:
+            found = ask()
+        except Exception as error:  # noqa: BLE001  the scheduler's file may be anyone's, and meet any output
+            expected = isinstance(error, NoAnswer | CommandUnavailable)
+            trouble = str(error) if expected else repr(error)
+            if trouble != self.trouble:
+                logger.warning("%s does not answer: %s", self._scheduler.name, trouble, exc_info=not expected)
+            self.trouble = trouble
+            return None
+        self.trouble = None
+        return found
