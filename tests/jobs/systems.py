@@ -28,9 +28,10 @@ EMULATED: dict[str, dict[str, Any]] = {
     },
     "lsf": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},
     "cobalt": {
-        "bad_queue": "no-such-queue", "short_walltime": MINUTE,
+        "bad_queue": "no-such-queue",
         "lacks": {"after": "Cobalt waits for success only", "after_any": "Cobalt waits for success only",
-                  "grace": "Cobalt sends no signals", "attach": "its queue does not tell how a job ended"},
+                  "grace": "Cobalt sends no signals", "attach": "its queue does not tell how a job ended",
+                  "walltime": "its queue does not tell how a job ended"},
     },
     "htcondor": {
         "short_walltime": MINUTE,
@@ -44,9 +45,10 @@ EMULATED: dict[str, dict[str, Any]] = {
         "lacks": {"after": "OAR waits for ends only", "after_ok": "OAR waits for ends only"},
     },
     "nqsv": {
-        "bad_queue": "no-such-queue", "short_walltime": MINUTE,
+        "bad_queue": "no-such-queue",
         "lacks": {"after": "NQSV's are between requests submitted together", "grace": "it sends no signals",
                   "attach": "its queue does not tell how a job ended",
+                  "walltime": "its queue does not tell how a job ended",
                   "after_ok": "NQSV's are between requests submitted together",
                   "after_any": "NQSV's are between requests submitted together"},
     },

@@ -114,7 +114,7 @@ def test_statuses() -> None:
         "12": ("QUEUED", None, None),
         "13": ("ACTIVE", None, None),
         "14": ("QUEUED", None, "held"),
-        "15": ("QUEUED", None, "dependency"),
+        "15": ("FAILED", None, "dependency"),
         "16": ("ACTIVE", None, None),
         "17": ("ACTIVE", None, None),
         "18": ("ACTIVE", None, None),

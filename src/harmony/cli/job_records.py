@@ -1,4 +1,8 @@
-"""Records of the jobs that were submitted from the command line, so that a later command finds them again."""
+"""Records of the jobs that were submitted from the command line, so that a later command finds them again.
+
+One small file for each job: ``ID.json`` until its end is known, ``ended/ID.json`` from then on. Commands may run at
+the same time; what one has learned of a job's end, no other overwrites.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +10,116 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from harmony.jobs import Job, JobExecutor
+from harmony.jobs import Job, Reason
 
 #: Where the records are, if not in the user's home.
 VARIABLE = "HARMONY_JOBS"
+#: As much of an id must be given.
+_LEAST = 4
 
 
 @dataclass
 class Record:
-    """A job, and what is needed to make its executor."""
+    """A job, and what is needed to make its executor; `array` is the id of the array that it belongs to."""
 
     job: Job
     executor: str
+    work_directory: str | None
     submitted: float
+    array: str | None = None
+
+    @property
+    def index(self) -> int | None:
+        """Its number in its array."""
+        return self.job.record.get("array_index")
+
+    @property
+    def label(self) -> str:
+        """A short name, which every command takes."""
+        return self.job.id[:8] if self.array is None else f"{self.array[:8]}.{self.index}"
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the job has ended, and nobody knows how."""
+        return self.job.status.final and self.job.status.reason == Reason.UNKNOWN.value
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is kept."""
-        return {"executor": self.executor, "submitted": self.submitted, "job": self.job.to_dict()}
+        return {
+            "executor": self.executor,
+            "work_directory": self.work_directory,
+            "submitted": self.submitted,
+            "array": self.array,
+            "job": self.job.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Record:
         """Return the record that `to_dict` described."""
-        return cls(Job.from_dict(data["job"]), data["executor"], data["submitted"])
+        job = Job.from_dict(data["job"])
+        return cls(job, data["executor"], data["work_directory"], data["submitted"], data["array"])
 
 
 class Records:
-    """One small file for each job, in a directory that only the user can enter."""
+    """The records of this user. May be used from any thread."""
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self.directory = Path(directory or os.environ.get(VARIABLE) or "~/.harmony/jobs").expanduser()
 
+    def _path(self, job_id: str) -> Path:
+        return self.directory / f"{job_id}.json"
+
+    def _ended(self, job_id: str) -> Path:
+        return self.directory / "ended" / f"{job_id}.json"
+
+    def prepare(self) -> None:
+        """Make the directory, so that what is wrong with it is known before a job is submitted. Raises `OSError`."""
+        (self.directory / "ended").mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.directory):
+            pass
+
     def keep(self, record: Record) -> None:
-        """Write a record, in place of an earlier one of the same job."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write a record. If another command knows of the job's end already, take that over instead."""
+        job_id = record.job.id
+        known = self._read(self._ended(job_id))
+        if known is not None and not (known.unknown and record.job.status.final and not record.unknown):
+            record.job = known.job
+            return
+        self.prepare()
         descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".")
         with os.fdopen(descriptor, "w") as file:
             json.dump(record.to_dict(), file)
-        os.replace(path, self.directory / f"{record.job.id}.json")
+        if record.job.status.final:
+            os.replace(path, self._ended(job_id))
+            self._path(job_id).unlink(missing_ok=True)
+        else:
+            os.replace(path, self._path(job_id))
 
     def forget(self, record: Record) -> None:
         """Delete a record."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.directory / f"{record.job.id}.json").unlink()
+        for path in (self._path(record.job.id), self._ended(record.job.id)):
+            path.unlink(missing_ok=True)
 
-    def all(self) -> list[Record]:
-        """Every record, the oldest first."""
-        found = [self._read(path) for path in self.directory.glob("*.json")]
-        return sorted((record for record in found if record is not None), key=lambda record: record.submitted)
+    def all(self, ended: bool = True) -> list[Record]:
+        """The records, the oldest first; without `ended`, only of jobs whose end is not known."""
+        paths = [*self.directory.glob("*.json")]
+        found = self._read_all([*paths, *self.directory.glob("ended/*.json")] if ended else paths)
+        return sorted(found, key=lambda record: (record.submitted, record.index or 0))
+
+    def _read_all(self, paths: Iterable[Path]) -> list[Record]:
+        found: dict[str, Record] = {}
+        for path in paths:  # one that has ended comes last: it counts, if another command has just left both
+            record = self._read(path)
+            if record is not None:
+                found[record.job.id] = record
+        return list(found.values())
 
     def _read(self, path: Path) -> Record | None:
         try:
@@ -67,62 +127,63 @@ class Records:
         except FileNotFoundError:
             return None
         except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are to be shown
-            click.echo(f"harmony: the record {path} cannot be read, and is left out: {error}", err=True)
+            what = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            click.echo(f"harmony: the record {path} cannot be read, and is left out: {what}", err=True)
             return None
 
     def find(self, names: Sequence[str]) -> list[Record]:
-        """Return the records of these jobs: our id, its beginning, or the scheduler's id (also ``slurm:123``)."""
-        records = self.all()
-        return [_the_one(records, name) for name in names]
+        """Return the records of these jobs, each once. Raises `click.UsageError` for a name that is none, or several's.
+
+        A name is our id, of a job or an array, or its beginning; ARRAY.INDEX; the scheduler's id, also ``slurm:123``.
+        """
+        found: dict[str, Record] = {}
+        everything: list[Record] | None = None
+        for name in names:
+            record = self._of_id(name)
+            if record is not None:
+                found[record.job.id] = record
+                continue
+            everything = self.all() if everything is None else everything
+            found.update({record.job.id: record for record in _called(everything, name)})
+        return list(found.values())
+
+    def _of_id(self, name: str) -> Record | None:
+        if "/" in name or name.startswith("."):
+            return None
+        records = self._read_all([self._path(name), self._ended(name)])
+        return records[0] if records else None
 
 
-def _the_one(records: Sequence[Record], name: str) -> Record:
+def _called(records: Sequence[Record], name: str) -> list[Record]:
     executor, _, native_id = name.rpartition(":")
-    found = [record for record in records if record.job.id == name]
-    found = found or [
-        record
-        for record in records
-        if record.job.native_id == native_id and executor in ("", record.executor)
-    ]  # fmt: skip
-    found = found or [record for record in records if len(name) >= 4 and record.job.id.startswith(name)]
+    native = [r for r in records if r.job.native_id == native_id and executor in ("", r.executor)]
+    if native:
+        if len({record.executor for record in native}) > 1:
+            raise _ambiguous(name, [f"{record.executor}:{record.job.native_id}" for record in native])
+        return native[-1:]  # batch systems begin anew with their numbers at times
+    first, dot, index = name.partition(".")
+    arrays = {r.array for r in records if r.array is not None and len(first) >= _LEAST and r.array.startswith(first)}
+    jobs = [r for r in records if r.array is None and len(name) >= _LEAST and r.job.id.startswith(name)]
+    if len(arrays) + len(jobs) > 1:
+        raise _ambiguous(name, [*sorted(filter(None, arrays)), *(record.job.id for record in jobs)])
+    found = jobs + [r for r in records if r.array in arrays and (not dot or str(r.index) == index)]
     if not found:
-        raise click.UsageError(f"there is no job {name!r} here; `harmony job list --all` shows those there are")
-    if len({record.executor for record in found}) > 1 or (len(found) > 1 and found[0].job.native_id != native_id):
-        choices = ", ".join(f"{record.executor}:{record.job.native_id}" for record in found)
-        raise click.UsageError(f"{name!r} may be any of {choices}; give more of it")
-    return found[-1]
+        hint = "; `harmony job attach EXECUTOR ID` takes up other jobs" if native_id.isdigit() else ""
+        raise click.UsageError(f"there is no job {name!r} here; `harmony job list --all` shows those there are{hint}")
+    return found
 
 
-@contextlib.contextmanager
-def followed(records: Sequence[Record], keep: Records) -> Iterator[None]:
-    """Follow the jobs that are not final while the block runs, and keep what has become known of them."""
-    executors: dict[str, JobExecutor] = {}
-    open_records = [record for record in records if not record.job.status.final]
-    try:
-        for record in open_records:
-            executor = executors.get(record.executor)
-            if executor is None:
-                executor = executors[record.executor] = make_executor(record.executor)
-            executor.attach(record.job)
-        for executor in executors.values():
-            executor.refresh()
-        yield
-    finally:
-        for executor in executors.values():
-            executor.close()
-        for record in open_records:
-            keep.keep(record)
+def _ambiguous(name: str, choices: Sequence[str]) -> click.UsageError:
+    more = f" and {len(choices) - 4} more" if len(choices) > 4 else ""
+    return click.UsageError(f"{name!r} may be any of {', '.join(choices[:4])}{more}; give more of it")
 
 
-def make_executor(name: str, work_directory: str | None = None) -> JobExecutor:
-    """Return an executor whose jobs outlive this command."""
-    from harmony.jobs.executor import JobExecutorConfig
+def complain(text: str) -> None:
+    """Say something to the user, beside the command's output."""
+    with contextlib.suppress(OSError):
+        click.echo(f"harmony: {printable(text)}", err=True)
 
-    config: JobExecutorConfig | None
-    if name == "local":
-        from harmony.jobs.local import LocalExecutorConfig
 
-        config = LocalExecutorConfig(work_directory=work_directory, durable=True)
-    else:
-        config = None if work_directory is None else JobExecutorConfig(work_directory=work_directory)
-    return JobExecutor.get_instance(name, config=config)
+def printable(text: str) -> str:
+    """The text without what would move a terminal's cursor; a job's own output may be in it."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

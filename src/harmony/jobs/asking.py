@@ -53,7 +53,7 @@ class Inquiry:
     def _answer(self, ask: Callable[[], T]) -> T | None:
         try:
             found = ask()
-        except Exception as error:  # noqa: BLE001  the scheduler's file may be anyone's, and meet any output
+        except Exception as error:  # the scheduler's file may be anyone's, and meet any output
             expected = isinstance(error, NoAnswer | CommandUnavailable)
             trouble = str(error) if expected else repr(error)
             if trouble != self.trouble:

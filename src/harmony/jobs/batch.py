@@ -15,7 +15,7 @@ from harmony.jobs.follow import Followed, Follower, Pace
 from harmony.jobs.job import Job, Timeout, in_seconds
 from harmony.jobs.scheduler import NoAnswer, Scheduler
 from harmony.jobs.script import Place
-from harmony.jobs.shell import Completed, CommandUnavailable, Here, Shell
+from harmony.jobs.shell import CommandUnavailable, Completed, Here, Shell
 from harmony.jobs.state import JobState, JobStatus
 from harmony.jobs.submission import Accepted, Submission, discard, make_directory, remove_if_done
 

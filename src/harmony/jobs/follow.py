@@ -181,9 +181,9 @@ class Follower:
             thread.start()
 
     def _wake_news(self) -> None:
-        with self._changed:  # or the number might be another file's by now
-            with suppress(OSError):  # full, so it wakes anyway; or closed
-                os.write(self._wake_write, b"\0")
+        # Under the lock, or the number might be another file's by now; full, so it wakes anyway, or closed.
+        with self._changed, suppress(OSError):
+            os.write(self._wake_write, b"\0")
 
     def _hear(self) -> None:
         notice = Notice()

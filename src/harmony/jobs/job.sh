@@ -182,22 +182,17 @@ psij_wait() { # for the program, which runs in the background so that this shell
   psij_await "$psij_pid"
   local status=$?
   psij_pid=
-  if [ -n "$psij_limit" ]; then kill -s TERM "$psij_timer" 2>/dev/null; wait "$psij_timer" 2>/dev/null; fi
+  [ -z "$psij_limit" ] || kill -s KILL "$psij_timer" 2>/dev/null
   psij_blame "$status" done
 }
-psij_clock() { # sends this shell ALRM after psij_limit seconds
+psij_clock() { # sends this shell ALRM after psij_limit seconds; one process without a trap, so that KILL ends it at once
   (
-    trap '' INT HUP USR1 USR2 XCPU ALRM
-    stopped=
-    trap 'stopped=1' TERM
-    (PATH=$psij_path && exec sleep "$psij_limit") &
-    sleeper=$!
-    trap 'kill -s KILL "$sleeper"; exit' TERM
-    if [ -n "$stopped" ]; then kill -s KILL "$sleeper"; exit; fi
-    wait "$sleeper"
+    trap '' "${psij_signals[@]}" ALRM
+    builtin read -r -t "$psij_limit" <> <(:)
     kill -s ALRM "$$"
   ) &
   psij_timer=$!
+  disown "$psij_timer"
 }
 psij_time_is_up() { # only where no scheduler does this: the process group is this script's
   psij_signal=ALRM

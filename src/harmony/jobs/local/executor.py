@@ -129,6 +129,13 @@ class LocalJobExecutor(JobExecutor):
         run.job.record.update(work=place.directory, script="", marker=place.job_id)
         durable.note(place, run.pid)
 
+    def script(self, job: Job) -> str:
+        """Return the script that a durable job runs; others run without one where they can. Raises as `submit` does."""
+        spec = program.on_one_node(self._check_job(job))
+        place = Place(self._directory or os.path.join(self.config.work_directory, self.name, "DIRECTORY"), job.id)
+        limit = spec.attributes.duration.total_seconds()
+        return program.script_text(spec, place, self._launcher(spec), job.record.get("array_index"), limit)
+
     def _own_directory(self) -> str:
         with self._follower.lock:
             if self._directory is None:

@@ -108,6 +108,13 @@ def _spawn(
         raise _refused(f"executable={spec.executable!r} cannot be started{where}", error) from error
 
 
+def script_text(
+    spec: JobSpec, place: Place, launcher: Launcher, array_index: int | None = None, limit: float | None = None
+) -> str:
+    """Return a job's script."""
+    return job_script(spec, place, launcher, Frame(preamble=_PREAMBLE), array_index=array_index, limit=limit)
+
+
 def start_script(
     spec: JobSpec, place: Place, launcher: Launcher, array_index: int | None, limit: float | None, log: Path | None
 ) -> int:
@@ -116,7 +123,7 @@ def start_script(
     With `limit` the script ends the program after so many seconds. What it prints goes to `log`, or else to the
     place's own.
     """
-    text = job_script(spec, place, launcher, Frame(preamble=_PREAMBLE), array_index=array_index, limit=limit)
+    text = script_text(spec, place, launcher, array_index, limit)
     environment = None if spec.inherit_environment else {name: os.environ[name] for name in _BARE if name in os.environ}
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if log else os.O_TRUNC)
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, is_transient, one_line
+from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, failed, is_transient, one_line
 from harmony.jobs.schedulers._environment import inherited
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
-_QUEUED = ("queued", "starting", "hold", "user_hold", "admin_hold", "dep_hold", "dep_fail", "maxrun_hold")
+_QUEUED = ("queued", "starting", "hold", "user_hold", "admin_hold", "dep_hold", "maxrun_hold")
 _HELD = ("user_hold", "admin_hold", "hold")
 _ID = re.compile(r"^\s*(\d+)\s*$", re.MULTILINE)
 _STATE = re.compile(r"^\s*(JobID|State)\s*:\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -128,6 +128,6 @@ def _status(state: str) -> JobStatus:
     facts: dict[str, object] = {"native_state": state}
     if state in _HELD:
         facts["reason"] = Reason.HELD
-    if state == "dep_fail":
-        facts["reason"] = Reason.DEPENDENCY
+    if state == "dep_fail":  # it stays so for ever
+        return failed(Reason.DEPENDENCY, state, "a job that it was to follow did not end well")
     return JobStatus(JobState.QUEUED if state in _QUEUED else JobState.ACTIVE, metadata=facts)

@@ -208,9 +208,16 @@ def _ended(state: str, record: Mapping[str, Any]) -> JobStatus:
     for kind, reason in _EVENTS:
         for event in told:
             if event.get("type") == kind:
-                return failed(reason, state, str(event.get("description") or kind), code >> 8 if code else None)
+                return failed(reason, state, str(event.get("description") or kind), _shell_code(code))
     if code is not None:
         return ended(code >> 8, code & 127, native_state=state)
     if state == "Error":
         return failed(Reason.UNKNOWN, state, str(record.get("message") or "OAR says that it failed, and not how"))
     return ended(native_state=state)
+
+
+def _shell_code(code: int | None) -> int | None:
+    """Return a wait status as a shell gives it; None when it says nothing beside an event."""
+    if not code:
+        return None
+    return 128 + (code & 127) if code & 127 else code >> 8
