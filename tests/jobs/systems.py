@@ -35,8 +35,9 @@ EMULATED: dict[str, dict[str, Any]] = {
     },
     "htcondor": {
         "short_walltime": MINUTE,
-        "lacks": {"nodes": "a job runs on one machine", "refusal": "there are no queues", "grace": "it sends no signals",
-                  "after": "only DAGMan has dependencies", "after_ok": "only DAGMan has dependencies",
+        "lacks": {"nodes": "a job runs on one machine", "refusal": "there are no queues",
+                  "grace": "it sends no signals", "after": "only DAGMan has dependencies",
+                  "after_ok": "only DAGMan has dependencies",
                   "after_any": "only DAGMan has dependencies"},
     },
     "flux": {"bad_queue": "no-such-queue", "short_walltime": MINUTE},

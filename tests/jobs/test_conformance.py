@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.jobs import systems
@@ -31,7 +31,7 @@ class TestLocal(ExecutorSuite):
     """The local executor, with its jobs as children of this process."""
 
     durable = False
-    lacks = {"handover": NOT_DURABLE, "nodes": "one machine", "refusal": "there are no queues"}
+    lacks: ClassVar = {"handover": NOT_DURABLE, "nodes": "one machine", "refusal": "there are no queues"}
 
     @pytest.fixture
     def subject(self, tmp_path: Path, jobs: Path) -> Subject:
@@ -47,7 +47,7 @@ class TestDurableLocal(TestLocal):
     """The local executor, with jobs that outlive it."""
 
     durable = True
-    lacks = {"nodes": "one machine", "refusal": "there are no queues"}
+    lacks: ClassVar = {"nodes": "one machine", "refusal": "there are no queues"}
 
 
 @pytest.mark.parametrize("name", systems.EMULATED)

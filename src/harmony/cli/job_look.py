@@ -55,7 +55,7 @@ def list_jobs(
     records = Records()
     found = [record for record in records.all(ended=everything or forget) if executor in (None, record.executor)]
     with followed(found, records) as following:
-        code = _reached(following.silent, bool(following.lost))
+        code = TRY_LATER if following.silent else 0
     if forget:
         for record in found:
             if record.job.status.final:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,10 @@ class BatchJobExecutor(JobExecutor):
             self._follower.watch(place.news)
             self._follower.watch(place.ended)
         item = Followed(job, Case(self._settings.patience), found, place)
+        if place is not None and os.path.exists(place.cancel_flag):
+            item.case.cancel_asked = True
+        if "gone" in job.record:  # an earlier program has missed it already
+            item.case.gone(time.monotonic() - max(0.0, time.time() - job.record["gone"]))
         self._follower.follow(item)
 
     def cancel(self, job: Job, grace: Timeout = None) -> None:

@@ -95,7 +95,7 @@ class JobExecutor(ABC):
         url: str | None = None,
         config: JobExecutorConfig | None = None,
     ) -> JobExecutor:
-        """Return an executor by its name: ``"local"``, ``"slurm"``, …
+        """Return the executor of that name: ``"local"``, ``"slurm"`` and the like.
 
         `version_constraint` (as ``">=0.1,<2"``) holds the executor's version to account. Raises `PluginError`, which is
         a `ValueError`, for a name that nobody registered or a version that does not fit.
@@ -180,8 +180,8 @@ class JobExecutor(ABC):
     def attach(self, job: Job, native_id: str | None = None) -> None:
         """Follow a job that someone else, or an earlier program, has submitted.
 
-        The job is NEW, with the scheduler's id given here, or comes from `Job.from_dict`. Returns at once; states follow
-        as they become known. An id that the scheduler knows nothing of ends as FAILED, with the reason ``unknown``.
+        The job is NEW, with the scheduler's id given here, or comes from `Job.from_dict`. Returns at once; states
+        follow as they become known. An id that the scheduler knows nothing of ends as FAILED, with the reason ``unknown``.
         """
 
     def set_job_status_callback(self, callback: Callback | None) -> None:
@@ -192,7 +192,8 @@ class JobExecutor(ABC):
         self.status_callback = as_function(callback)
 
     def refresh(self) -> None:
-        """Bring the states of all followed jobs up to date now, where an executor asks for them only now and then."""
+        """Bring the states of all followed jobs up to date now; an executor that hears of everything need not."""
+        return
 
     @abstractmethod
     def wait_all(self) -> None:
@@ -251,4 +252,4 @@ def satisfies(version: str, constraint: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0]))
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))

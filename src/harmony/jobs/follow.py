@@ -323,7 +323,9 @@ class Follower:
         with self._changed:
             if status is None:
                 item.case.gone(asked)
+                item.job.record.setdefault("gone", time.time())
                 return
+            item.job.record.pop("gone", None)
             news = item.case.seen(status, asked)
             if news is not None:
                 self._interval = self._pace.first

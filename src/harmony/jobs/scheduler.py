@@ -139,7 +139,7 @@ class Scheduler(ABC):
         """
 
     def accounting_command(self, ids: Sequence[str]) -> list[str] | None:
-        """One command that tells how these jobs have ended, of which the queue knows nothing any more; None: no such."""
+        """One command that tells how jobs have ended that the queue knows nothing of any more; None: no such."""
         return None
 
     def outcomes(self, done: Completed) -> dict[str, JobStatus]:

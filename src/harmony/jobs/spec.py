@@ -84,17 +84,17 @@ class JobSpec:
     ) -> None:
         self.executable = os.fspath(executable) if isinstance(executable, os.PathLike) else executable
         self.arguments = arguments if arguments is None or isinstance(arguments, list) else _listed(arguments)
-        self.directory = directory  # type: ignore[assignment]
+        self.directory = directory
         self._name = name
         self.inherit_environment = inherit_environment
         self.environment = environment
-        self.stdin_path = stdin_path  # type: ignore[assignment]
-        self.stdout_path = stdout_path  # type: ignore[assignment]
-        self.stderr_path = stderr_path  # type: ignore[assignment]
+        self.stdin_path = stdin_path
+        self.stdout_path = stdout_path
+        self.stderr_path = stderr_path
         self.resources = resources
         self.attributes = JobAttributes() if attributes is None else attributes
-        self.pre_launch = pre_launch  # type: ignore[assignment]
-        self.post_launch = post_launch  # type: ignore[assignment]
+        self.pre_launch = pre_launch
+        self.post_launch = post_launch
         self.launcher = launcher
         self.launcher_options = None if launcher_options is None else _listed(launcher_options)
         self.stage_in = stage_in
@@ -120,9 +120,9 @@ class JobSpec:
     def environment(self, value: Mapping[str, str | int] | None) -> None:
         if value is not None and not isinstance(value, Mapping):
             raise InvalidTypeException(f"environment={value!r} must be a mapping of names to texts")
-        self._environment = (
-            None if value is None else {key: str(item) if type(item) is int else item for key, item in value.items()}  # type: ignore[misc]
-        )
+        # A value of any other type stays as it is, for `check` to name it.
+        taken: Any = value if value is None else {key: _number_as_text(item) for key, item in value.items()}
+        self._environment: dict[str, str] | None = taken
 
     @property
     def stage_in(self) -> list[StageIn] | None:
@@ -207,6 +207,10 @@ class JobSpec:
     def __repr__(self) -> str:
         given = {name.lstrip("_"): value for name, value in vars(self).items() if value not in (None, [], {})}
         return f"JobSpec({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if type(value) is int else value
 
 
 def _listed(values: Sequence[str]) -> list[str]:

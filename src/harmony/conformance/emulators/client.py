@@ -95,4 +95,5 @@ def main() -> None:
     posix._exit(int(code))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from typing_extensions import Self
 
 from harmony.conformance.emulators.dialect import dialect
 from harmony.conformance.emulators.engine import Machine
@@ -60,6 +59,9 @@ class View:
         """Wait until a job is in a state, and return it. Raises `TimeoutError`."""
         self.wait_until(lambda: self.job(job_id).state is state, timeout)
         return self.job(job_id)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Emulator(View):

@@ -13,6 +13,7 @@ from harmony.conformance.emulators.pbs_base import UNKNOWN_JOB, PBSFamily
 from harmony.conformance.emulators.pbs_words import Entry
 
 _CODES = {How.TIMEOUT: -11, How.OUT_OF_MEMORY: -10, How.LAUNCH_FAILED: -9, How.NODE_FAILED: -4}
+_DELETED = 271
 _WORDS = {State.WAITING: "Q", State.HELD: "H", State.RUNNING: "R", State.ENDED: "C"}
 
 
@@ -105,6 +106,10 @@ class PBSClassic(PBSFamily):
         if job.foreign:
             found.append(("comment", job.note))
         code = exit_status(job, _CODES) if job.state is State.ENDED and job.started is not None else None
+        if job.how is How.DEPENDENCY:  # as if it had been deleted while it ran
+            code = _DELETED
+            others = [each for dependency in job.request.dependencies for each in dependency.ids]
+            found.append(("comment", f"Job deleted as result of dependency on job {others[0]}"))
         if code is not None:
             found.append(("exit_status", str(code)))
         if job.started is not None:

@@ -1,5 +1,7 @@
 """What every `JobExecutor` promises, as one body of tests.
 
+::
+
     from harmony.conformance.executors import ExecutorSuite, Subject
 
     class TestMine(ExecutorSuite):
@@ -7,8 +9,8 @@
         def subject(self, tmp_path):
             return Subject(lambda: JobExecutor.get_instance("mine"), tmp_path)
 
-    ends       ▶ how jobs run and end          values    ▶ that what is asked for arrives, once quoted
-    following  ▶ states, callbacks, attaching  shapes    ▶ processes, nodes, arrays, dependencies, staging
+`ends`: how jobs run and end. `following`: states, callbacks, attaching. `values`: that what is asked for arrives,
+quoted once. `shapes`: processes and nodes, arrays, dependencies, staging.
 """
 
 from harmony.conformance.executors.ends import Ends

@@ -42,7 +42,9 @@ class Shapes(ExecutorTests):
     def test_two_nodes(self, subject: Subject, executor: JobExecutor) -> None:
         subject.needs("nodes")
         resources = ResourceSpecV1(node_count=2, processes_per_node=2)
-        job = subject.shell('sort "$PSIJ_NODEFILE" | uniq -c | awk "{print \\$1}"', resources=resources, stdout_path="o")
+        job = subject.shell(
+            'sort "$PSIJ_NODEFILE" | uniq -c | awk "{print \\$1}"', resources=resources, stdout_path="o"
+        )
         subject.completed(executor, job)
         lines = [int(word) for word in (subject.directory / "o").read_text().split()]
         assert sum(lines) == 4
@@ -82,7 +84,7 @@ class Shapes(ExecutorTests):
     def test_refused_before_anything_is_submitted(self, subject: Subject, executor: JobExecutor) -> None:
         good, bad = subject.shell("touch ran"), subject.job()
         assert bad.spec is not None
-        bad.spec.arguments = [1]  # type: ignore[list-item]
+        bad.spec.arguments = [1]
         with pytest.raises(InvalidJobException, match="arguments"):
             executor.submit_all([good, bad])
         assert (good.status.state, good.native_id) == (JobState.NEW, None)
@@ -139,7 +141,8 @@ class Shapes(ExecutorTests):
     def test_staging_out_on_conditions(self, subject: Subject, executor: JobExecutor) -> None:
         flags = {"good": StageOutFlags.ON_SUCCESS, "bad": StageOutFlags.ON_ERROR, "none": StageOutFlags.IF_PRESENT}
         out = [
-            StageOut("absent" if name == "none" else "file", subject.directory / name, flag) for name, flag in flags.items()
+            StageOut("absent" if name == "none" else "file", subject.directory / name, flag)
+            for name, flag in flags.items()
         ]
         status = subject.run(executor, subject.shell("echo > file; exit 2", stage_out=out))
         assert (status.state, status.exit_code) == (JobState.FAILED, 2), status

@@ -34,11 +34,17 @@ class Subject:
     `patience`, in seconds, after which a test gives up.
     """
 
-    FEATURES: ClassVar = {
-        "after": "dependencies on a start", "after_ok": "dependencies on success", "after_any": "dependencies on an end",
-        "nodes": "two nodes", "walltime": "a walltime that is enforced soon", "refusal": "a queue that is refused",
-        "grace": "a signal before the end", "attach": "attaching to any job of the scheduler", "handover": "jobs that a later client can follow",
-    }  # fmt: skip
+    FEATURES: ClassVar[dict[str, str]] = {
+        "after": "dependencies on a start",
+        "after_ok": "dependencies on success",
+        "after_any": "dependencies on an end",
+        "nodes": "two nodes",
+        "walltime": "a walltime that is enforced soon",
+        "refusal": "a queue that is refused",
+        "grace": "a signal before the end",
+        "attach": "attaching to any job of the scheduler",
+        "handover": "jobs that a later client can follow",
+    }
 
     make: Callable[[], JobExecutor]
     directory: Path
@@ -53,7 +59,7 @@ class Subject:
         for feature in features:
             assert feature in self.FEATURES, feature
             if feature in self.lacks:
-                pytest.skip(f"no {self.FEATURES[feature]}: {self.lacks[feature]}")
+                pytest.skip(f"lacks {self.FEATURES[feature]}: {self.lacks[feature]}")
 
     def spec(self, executable: str = "/bin/true", arguments: Sequence[str] = (), **more: Any) -> JobSpec:
         """Return a specification that runs in the subject's directory with its attributes."""
@@ -118,12 +124,15 @@ class Gate:
     def open(self, patience: float = 50.0) -> None:
         """Let one job through; waits until there is one."""
         deadline = time.monotonic() + patience
-        while True:
-            try:
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "no job has come to the gate"
-                time.sleep(0.01)
+        while not self._try_to_open():
+            assert time.monotonic() < deadline, "no job has come to the gate"
+            time.sleep(0.01)
+
+    def _try_to_open(self) -> bool:
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return False
         os.write(descriptor, b"\n")
         os.close(descriptor)
+        return True

@@ -10,7 +10,7 @@ from harmony.jobs import JobExecutor, JobState
 
 ODD = {
     "space": "a b  c",
-    "quotes": "it's \"so\"",
+    "quotes": 'it\'s "so"',
     "command": "$(touch danger) `touch danger`",
     "variable": "$HOME \\$x $$",
     "unicode": "naïve Ångström 模拟 🎵",
@@ -23,7 +23,7 @@ ODD = {
 #: What a file name cannot hold, or a directive not.
 MULTILINE = {**ODD, "newline": "one\ntwo", "empty": "", "tab": "a\tb", "trailing": "end\n"}
 
-SHOW = "for each in \"$@\"; do printf '%s\\0' \"$each\"; done"
+SHOW = 'for each in "$@"; do printf \'%s\\0\' "$each"; done'
 
 
 class Values(ExecutorTests):
