@@ -21,7 +21,7 @@ from harmony.conformance.executors import Subject
 from harmony.conformance.executors.subject import Gate
 from harmony.jobs import BatchJobExecutor, Job, JobState
 
-#: The commands that submit jobs, show the queue, and end jobs.
+#: The commands that submit jobs, and that show the queue.
 SUBMITS = {
     "slurm": "sbatch", "pbs": "qsub", "pbs_classic": "qsub", "sge": "qsub", "lsf": "bsub", "cobalt": "qsub",
     "htcondor": "condor_submit", "flux": "flux", "oar": "oarsub", "nqsv": "qsub",
@@ -29,10 +29,6 @@ SUBMITS = {
 TELLS = {
     "slurm": "squeue", "pbs": "qstat", "pbs_classic": "qstat", "sge": "qstat", "lsf": "bjobs", "cobalt": "qstat",
     "htcondor": "condor_q", "flux": "flux", "oar": "oarstat", "nqsv": "qstat",
-}  # fmt: skip
-ENDS = {
-    "slurm": "scancel", "pbs": "qdel", "pbs_classic": "qdel", "sge": "qdel", "lsf": "bkill", "cobalt": "qdel",
-    "htcondor": "condor_rm", "flux": "flux", "oar": "oardel", "nqsv": "qdel",
 }  # fmt: skip
 #: Has the job killed its own script, so that it reports nothing.
 KILL_SCRIPT = "kill -s KILL $PPID"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.jobs import systems
-from tests.jobs.faults import ENDS, KILL_SCRIPT, SUBMITS, TELLS, Rig, rig, slurm, start
+from tests.jobs.faults import KILL_SCRIPT, SUBMITS, Rig, rig, slurm, start
 
-from harmony.jobs import Job, JobState, SubmitException
+from harmony.jobs import InvalidJobException, Job, JobState, SubmitException
 from harmony.jobs.evidence import Patience
 from harmony.jobs.shell import Here
 
@@ -35,7 +35,7 @@ def test_a_command_that_is_missing(rig: Rig, tmp_path: Path) -> None:
         executor.submit(job)
     assert not refusal.value.transient
     assert (job.status.state, job.native_id, job.executor) == (JobState.NEW, None, None)
-    with pytest.raises(SubmitException, match=TELLS[rig.lab.name]):
+    with pytest.raises(SubmitException):
         executor.list()
     assert rig.subject.completed(rig.executor(), job).exit_code == 0, "it can still be submitted"
 
@@ -82,11 +82,9 @@ def test_some_of_many_are_refused(slurm: Rig) -> None:
 
 def test_a_launcher_that_refuses_one_refuses_all(slurm: Rig) -> None:
     executor = slurm.executor()
-    good, bad = slurm.subject.job(), slurm.subject.job(launcher="single")
-    assert bad.spec is not None
-    bad.spec.attributes.custom_attributes = {"slurm.requeue": None}
-    bad.spec.launcher = "no-such-launcher"
-    with pytest.raises(ValueError, match="no-such-launcher"):
+    good = slurm.subject.job()
+    bad = slurm.subject.job(launcher_options=["-x"], attributes={"custom_attributes": {"slurm.requeue": None}})
+    with pytest.raises(InvalidJobException, match="launcher_options"):
         executor.submit_all([good, bad])
     assert slurm.lab.jobs() == []
     assert good.status.state is JobState.NEW
@@ -95,8 +93,8 @@ def test_a_launcher_that_refuses_one_refuses_all(slurm: Rig) -> None:
 def test_a_scheduler_that_is_started_anew(rig: Rig) -> None:
     executor = rig.executor()
     job, gate = rig.waiting(executor)
-    for program in {SUBMITS[rig.lab.name], TELLS[rig.lab.name], ENDS[rig.lab.name]}:
-        rig.lab.fault(program, -1, unreachable=True)
+    for program in (rig.lab.directory / "bin").iterdir():
+        rig.lab.fault(program.name, -1, unreachable=True)
     late = rig.subject.job()
     with pytest.raises(SubmitException) as refusal:
         executor.submit(late)
@@ -171,7 +169,7 @@ def test_an_answer_that_is_cut_off(rig: Rig, cut: int) -> None:
     assert rig.ends(job)[:2] == (JobState.COMPLETED, 0)
 
 
-@pytest.mark.parametrize("name", ["slurm", "htcondor", "lsf"])
+@pytest.mark.parametrize("name", ["slurm", "lsf"])
 def test_a_queue_that_shows_nothing_while_accounting_knows_better(start: Callable[..., Rig], name: str) -> None:
     rig = start(name)
     quick = {"queue_polling_interval": 0.05, "initial_queue_polling_delay": 0.05}

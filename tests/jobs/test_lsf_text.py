@@ -224,6 +224,7 @@ def test_history() -> None:
         "4242": ("FAILED", 3, "exit"),
         "4243[2]": ("FAILED", 140, "walltime"),
         "4244": ("COMPLETED", 0, None),
+        "4245": ("ACTIVE", None, None),
     }
     assert LSF_10.outcomes(said(err="No matching job found\n", code=255)) == {}
 

@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from harmony.conformance.emulators import Emulator
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our one option."""
+    parser.getgroup("harmony").addoption(
+        "--conformance-table", metavar="FILE", help="write what the conformance suites have found, as a Markdown table"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the table, if it is asked for."""
+    path = config.getoption("--conformance-table")
+    if path:
+        from harmony.conformance.table import Table
+
+        config.pluginmanager.register(Table(path), "harmony-conformance-table")
+
+
 @pytest.fixture
 def emulated_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Emulator]]:
     """Start emulated batch systems: ``emulated_scheduler("slurm", queue_delay=1, nodes=2)``.

@@ -52,21 +52,31 @@ class Dependencies:
         return bool(self.after or self.after_ok or self.after_any)
 
     @classmethod
-    def of(cls, after: Iterable[JobOrId], after_ok: Iterable[JobOrId], after_any: Iterable[JobOrId]) -> Dependencies:
-        """Return the dependencies. Raises `InvalidJobException` for a job that was not submitted yet."""
+    def of(cls, executor: JobExecutor, **given: Iterable[JobOrId] | JobOrId) -> Dependencies:
+        """Return the dependencies. Raises `InvalidJobException` for what is no job that was submitted there."""
         known: dict[str, Job] = {}
-        groups: list[tuple[str, ...]] = []
-        for name, others in zip(DEPENDENCIES, (after, after_ok, after_any), strict=True):
-            ids = []
-            for other in [others] if isinstance(others, Job | str) else others:
-                native_id = other.native_id if isinstance(other, Job) else other
-                if not isinstance(native_id, str) or not native_id:
-                    raise InvalidJobException(f"{name}: {other!r} must be a job that was submitted, or a native id")
-                if isinstance(other, Job):
-                    known[native_id] = other
-                ids.append(native_id)
-            groups.append(tuple(ids))
-        return cls(groups[0], groups[1], groups[2], known)
+        groups: dict[str, tuple[str, ...]] = {}
+        for name, others in given.items():
+            if isinstance(others, Job | str):
+                others = [others]  # noqa: PLW2901
+            if not isinstance(others, Iterable):
+                raise InvalidJobException(f"{name}={others!r} must be a job, a native id, or several of them")
+            jobs = list(others)
+            for other in jobs:
+                if isinstance(other, Job) and other.native_id is not None:
+                    theirs = executor.name if other.executor is None else other.executor.name
+                    if theirs != executor.name:
+                        raise InvalidJobException(f"{name}: {executor.name} cannot wait for {other!r} of {theirs}")
+                    known[other.native_id] = other
+            groups[name] = tuple(_native_id(name, other) for other in jobs)
+        return cls(**groups, jobs=known)
+
+
+def _native_id(name: str, job: object) -> str:
+    native_id = job.native_id if isinstance(job, Job) else job
+    if not isinstance(native_id, str) or not native_id:
+        raise InvalidJobException(f"{name}: {job!r} must be a job that was submitted, or a native id")
+    return native_id
 
 
 class JobExecutor(ABC):
@@ -142,6 +152,7 @@ class JobExecutor(ABC):
     ) -> None:
         """Submit many jobs; those that differ only in what they run become array jobs where the scheduler has them.
 
+        Jobs with different names, resources or attributes are submitted one by one: an array job has one of each.
         All are checked before the first is handed over. If the scheduler refuses some, the error tells of the first
         such; jobs that it has taken are QUEUED, all others NEW.
         """
@@ -149,7 +160,7 @@ class JobExecutor(ABC):
             raise InvalidStateException("submit_all was given the same job twice; make a Job for each run")
         for job in jobs:
             self._check_job(job)
-        self._submit(jobs, Dependencies.of(after, after_ok, after_any))  # type: ignore[arg-type]
+        self._submit(jobs, Dependencies.of(self, after=after, after_ok=after_ok, after_any=after_any))
 
     @abstractmethod
     def _submit(self, jobs: Sequence[Job], dependencies: Dependencies) -> None:
@@ -181,7 +192,8 @@ class JobExecutor(ABC):
         """Follow a job that someone else, or an earlier program, has submitted.
 
         The job is NEW, with the scheduler's id given here, or comes from `Job.from_dict`. Returns at once; states
-        follow as they become known. An id that the scheduler knows nothing of ends as FAILED, with the reason ``unknown``.
+        follow as they become known. An id that the scheduler knows nothing of ends as FAILED, with the reason
+        ``unknown``.
         """
 
     def set_job_status_callback(self, callback: Callback | None) -> None:

@@ -144,7 +144,11 @@ psij_find() { # PROGRAM: sets psij_program to the file that is run under this na
       ;;
   esac
 }
-psij_start() { exec -a "$1" -- "$psij_program" "${@:2}"; }
+psij_start() {
+  # a signal is lost on a shell that has just been forked from one with a trap
+  [ ! -e "$psij_dir/$psij_id.cancel" ] || exit 143
+  exec -a "$1" -- "$psij_program" "${@:2}"
+}
 psij_multiple() { # COUNT COMMAND...: so many copies on this node; the first failure is the status of all
   local count=$1 code=0 status copy signal
   local -a copies=()
@@ -169,12 +173,15 @@ psij_mpirun() { # COMMAND...: on several nodes; it is told which where the batch
   exec "$@"
 }
 psij_await() { # PID: its exit status; a signal that was passed on interrupts the waiting, not the program
-  local status
+  local status caught=TERM
   while :; do
     psij_signal=
     wait "$1"
     status=$?
+    # bash loses the status of a program that ends at the very moment of a signal
+    [ "$status" != -1 ] || status=$((128 + $(kill -l "$caught")))
     [ -n "$psij_signal" ] || return "$status"
+    caught=$psij_signal
   done
 }
 psij_wait() { # for the program, which runs in the background so that this shell can pass signals on to it

@@ -183,7 +183,8 @@ class Scheduler(ABC):
 
 
 _TRANSIENT_SIGNS = (
-    "timed out", "timeout", "try again", "temporarily", "unable to contact", "cannot connect", "connection refused",
+    "timed out", "timeout", "try again", "temporarily", "unable to contact", "cannot connect", "unable to connect",
+    "failed to connect", "connection error", "can't find address", "connection refused",
     "connection reset", "communication", "busy", "not responding", "unavailable", "socket", "too many requests",
     "cannot contact", "can't contact", "no route to host", "resource temporarily", "retry",
 )  # fmt: skip

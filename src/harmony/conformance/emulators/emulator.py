@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
-
+from typing import TYPE_CHECKING, Any
 
 from harmony.conformance.emulators.dialect import dialect
 from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import Fault, How, Job, Settings, State
 from harmony.conformance.emulators.server import Server
 
-E = TypeVar("E", bound="Emulator")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class View:
@@ -59,9 +59,6 @@ class View:
         """Wait until a job is in a state, and return it. Raises `TimeoutError`."""
         self.wait_until(lambda: self.job(job_id).state is state, timeout)
         return self.job(job_id)
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class Emulator(View):

@@ -26,6 +26,7 @@ class Connection:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.call: Call | None = None
+        self.fault: Fault | None = None
         self._in, self._out = bytearray(), b""
 
     def receive(self) -> bool:
@@ -156,10 +157,11 @@ class Server:
             with self.machine.lock:
                 self.calls.append(call)
                 self.machine.changed.notify_all()
-                self._meet(connection, call, self._fault(call.program))
+                connection.fault = self._fault(call.program)
+                self._meet(connection, call, connection.fault)
         else:
             with self.machine.lock:
-                self._answer(connection, replace(connection.call, stdin=fields[0]), None)
+                self._answer(connection, replace(connection.call, stdin=fields[0]), connection.fault)
 
     def _drop(self, connection: Connection) -> None:
         self._selector.unregister(connection.socket)

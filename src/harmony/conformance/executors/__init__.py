@@ -24,3 +24,5 @@ __all__ = ["ExecutorSuite", "Subject"]
 
 class ExecutorSuite(Ends, Following, Values, Shapes):
     """Every promise. A subclass gives a fixture ``subject``, which returns a new `Subject`."""
+
+    conformance = "executors"

@@ -26,7 +26,7 @@ _EXCEPTIONS = {
 }
 _ID = re.compile(r"^\s*(?:ƒ|f)([1-9A-HJ-NP-Za-km-z]+)\s*$", re.MULTILINE)
 _PLAIN = re.compile(r"([^\w@%+=:,./-])")
-_GONE = re.compile(r"inactive|unknown|no such|not found", re.IGNORECASE)
+_GONE = re.compile(r"^(?!.*connect).*(inactive|unknown|no such|not found)", re.IGNORECASE)
 
 
 class Flux(Scheduler):

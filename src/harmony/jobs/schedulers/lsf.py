@@ -160,7 +160,7 @@ class LSF(Scheduler):
 
     def outcomes(self, done: Completed) -> dict[str, JobStatus]:
         """Read bhist's long form, whose lines are cut at 80 columns and go on behind 21 blanks."""
-        found = {name: status for name, text in _records(done.out) if (status := _outcome(text)) is not None}
+        found = {name: _outcome(text) for name, text in _records(done.out)}
         if not found and not _NONE.search(done.complaint) and not _RECORD.search(done.out):
             raise NoAnswer(f"bhist: {done.complaint}")
         return found
@@ -247,11 +247,11 @@ def _records(out: str) -> Iterator[tuple[str, str]]:
         yield start[1], text[start.start() : end]
 
 
-def _outcome(text: str) -> JobStatus | None:
+def _outcome(text: str) -> JobStatus:
     """The last end in a job's history; a job that was requeued has several."""
     ends = list(re.finditer(r": (Done successfully|Exited(?: with exit code (\d+)| by signal (\d+))?)", text))
     if not ends:
-        return None
+        return JobStatus(JobState.ACTIVE)  # or not yet; it has not ended
     if ends[-1][1] == "Done successfully":
         return ended(0, native_state="DONE")
     words = re.findall(r"TERM_\w+[^.;\n]*", text[ends[-1].start() :])

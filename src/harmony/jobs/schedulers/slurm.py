@@ -195,8 +195,6 @@ class Slurm(Scheduler):
             if len(parts) < 6 or not (codes := re.fullmatch(r"(\d+):(\d+)", parts[2])):
                 continue
             status = _status(parts[-1], "|".join(parts[4:-1]), int(codes[1]), int(codes[2]))
-            if not status.final:
-                continue
             if parts[3].isdecimal():
                 status.time = float(parts[3])
             found.update((job_id, status) for job_id in _ids(parts[1]))
