@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.runner import Record
@@ -50,9 +50,8 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _row(results: Results, row: Sequence[Record], ratios: Sequence[float]) -> list[str]:
+def _row(label: str, row: Sequence[Record], ratios: Sequence[float]) -> list[str]:
     first = row[0]
-    label = make(first.system).label
     values = [record.value for record in row if record.value is not None]
     if not values:
         return [label, f"{first.count:,}", row[-1].error]
@@ -73,19 +72,29 @@ def _row(results: Results, row: Sequence[Record], ratios: Sequence[float]) -> li
     return cells
 
 
-def table(results: Results, measure: str, title: str, *, more_is_better: bool, reference: str) -> str:
-    """The table of one measure; "" if nothing was measured."""
+def table(
+    results: Results,
+    measure: str,
+    title: str,
+    *,
+    more_is_better: bool,
+    reference: str,
+    labels: Mapping[str, str] | None = None,
+) -> str:
+    """The table of one measure; "" if nothing was measured. `labels` are the systems, in order."""
+    if labels is None:
+        labels = {name: make(name).label for name in SYSTEMS}
     rows = []
     base_counts = results.counts(measure, reference) if reference else []
     base = results.of(measure, reference, base_counts[0]) if base_counts else []
-    for system in SYSTEMS:
+    for system, label in labels.items():
         for count in results.counts(measure, system):
             row = results.of(measure, system, count)
             ratios = results.ratios(row, base, more_is_better=more_is_better)
-            rows.append(_row(results, row, ratios))
+            rows.append(_row(label, row, ratios))
     if not rows:
         return ""
-    beside = f"× {make(reference).label}" if base else "ratio"
+    beside = f"× {labels[reference]}" if base else "ratio"
     heads = ["system", "n", "median [min – max]", beside, "driver µs/task", "all µs/task", "also"]
     return f"\n{title}\n{align([heads, *rows])}"
 

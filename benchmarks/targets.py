@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.tables import Results, number
@@ -22,7 +22,7 @@ class Target:
     unit: str = ""
 
 
-def _times(measure: str, reference: str, *, more_is_better: bool, system: str = "harmony") -> Reached:
+def times(measure: str, reference: str, *, more_is_better: bool, system: str = "harmony") -> Reached:
     """How many times as good as the reference: the median over rounds."""
 
     def reached(results: Results) -> float | None:
@@ -46,11 +46,14 @@ def _cheaper(measure: str, reference: str) -> Reached:
     return reached
 
 
-def _value(measure: str) -> Reached:
-    return lambda results: results.median(measure, "harmony")
+def value(measure: str, system: str = "harmony") -> Reached:
+    """The median of Harmony's values."""
+    return lambda results: results.median(measure, system)
 
 
-def _extra(measure: str, key: str) -> Reached:
+def extra(measure: str, key: str) -> Reached:
+    """The same of something that is measured beside."""
+
     def reached(results: Results) -> float | None:
         values = [record.extra[key] for record in results.of(measure, "harmony") if key in record.extra]
         return statistics.median(values) if values else None
@@ -75,35 +78,35 @@ def _largest(results: Results) -> float | None:
 
 
 TARGETS = (
-    Target("no-op functions, × ProcessPoolExecutor", 6, _times("noop", "processes", more_is_better=True)),
+    Target("no-op functions, × ProcessPoolExecutor", 6, times("noop", "processes", more_is_better=True)),
     Target("the same by CPU per task", 6, _cheaper("noop", "processes")),
-    Target("no-op functions, × Parsl HTEX", 50, _times("noop", "parsl-htex", more_is_better=True)),
-    Target("round trip p50, × ProcessPoolExecutor", 1, _times("round-trip", "processes", more_is_better=False)),
+    Target("no-op functions, × Parsl HTEX", 50, times("noop", "parsl-htex", more_is_better=True)),
+    Target("round trip p50, × ProcessPoolExecutor", 1, times("round-trip", "processes", more_is_better=False)),
     Target("chain hop ÷ round trip", 1.5, _hop, least=False),
-    Target("fan-in of 5,000", 1, _value("fan-in"), least=False, unit="s"),
+    Target("fan-in of 5,000", 1, value("fan-in"), least=False, unit="s"),
     Target("rate of the largest run ÷ rate of 10,000", 0.5, _largest),
-    Target("memory per pending task", 1200, _value("pending"), least=False, unit="bytes"),
-    Target("commands, × bare posix_spawn, 1 at a time", 0.6, _times("commands", "bare", more_is_better=True)),
-    Target("commands, × bare posix_spawn, 2 in flight", 0.6, _times("commands", "bare-2", more_is_better=True)),
+    Target("memory per pending task", 1200, value("pending"), least=False, unit="bytes"),
+    Target("commands, × bare posix_spawn, 1 at a time", 0.6, times("commands", "bare", more_is_better=True)),
+    Target("commands, × bare posix_spawn, 2 in flight", 0.6, times("commands", "bare-2", more_is_better=True)),
     Target("the same by CPU per task", 0.6, _cheaper("commands", "bare-2")),
-    Target("100 MB array, × ProcessPoolExecutor", 5, _times("array", "processes", more_is_better=False)),
-    Target("first result after the program starts", 0.5, _value("first"), least=False, unit="s"),
-    Target("idle, CPU", 0.1, _value("idle"), least=False, unit="ms/s"),
-    Target("import harmony", 100, _extra("import", "import harmony"), least=False, unit="CPU ms"),
-    Target("import of all that a program uses", 100, _value("import"), least=False, unit="CPU ms"),
+    Target("100 MB array, × ProcessPoolExecutor", 5, times("array", "processes", more_is_better=False)),
+    Target("first result after the program starts", 0.5, value("first"), least=False, unit="s"),
+    Target("idle, CPU", 0.1, value("idle"), least=False, unit="ms/s"),
+    Target("import harmony", 100, extra("import", "import harmony"), least=False, unit="CPU ms"),
+    Target("import of all that a program uses", 100, value("import"), least=False, unit="CPU ms"),
 )
 
 
-def lines(results: Results) -> list[str]:
+def lines(results: Results, targets: Sequence[Target] = TARGETS) -> list[str]:
     """One line per target."""
     text = []
-    for target in TARGETS:
+    for target in targets:
         reached = target.reached(results)
         bound = f"{'≥' if target.least else '≤'} {number(target.bound)} {target.unit}".rstrip()
         if reached is None:
-            verdict, value = "not measured", ""
+            verdict, shown = "not measured", ""
         else:
             met = reached >= target.bound if target.least else reached <= target.bound
-            verdict, value = "yes" if met else "NO", f"{number(reached)} {target.unit}".rstrip()
-        text.append(f"  {target.what:<46}{bound:<16}{value:<16}{verdict}")
+            verdict, shown = "yes" if met else "NO", f"{number(reached)} {target.unit}".rstrip()
+        text.append(f"  {target.what:<46}{bound:<16}{shown:<16}{verdict}")
     return text

@@ -170,7 +170,9 @@ def test_cancel_can_give_time(here: Path) -> None:
 def test_an_array_has_one_id(here: Path) -> None:
     name = submitted("--array", "3", "-o", "out-%a", "--", "sh", "-c", "echo $PSIJ_ARRAY_INDEX; exit $PSIJ_ARRAY_INDEX")
     done = job("wait", name)
-    assert [(row[0], row[5]) for row in rows(done.stdout)] == [(f"{name[:8]}.{index}", f"{index}") for index in range(3)]
+    assert [(row[0], row[5]) for row in rows(done.stdout)] == [
+        (f"{name[:8]}.{index}", f"{index}") for index in range(3)
+    ]
     assert done.returncode == 1
     assert [(here / f"out-{index}").read_text() for index in range(3)] == ["0\n", "1\n", "2\n"]
     first, last = job("wait", f"{name}.0"), job("wait", f"{name[:6]}.2")

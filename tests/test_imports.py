@@ -1,4 +1,4 @@
-"""Imports: each module alone, in a fresh interpreter; `import harmony` light; the core on the standard library."""
+"""Imports: each module alone, in a fresh interpreter; `import harmony` light; core and jobs on the standard library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,40 @@ def name_of(path: Path) -> str:
 MODULES = sorted(name_of(path) for path in PACKAGE.rglob("*.py") if path.stem != "__main__")
 
 
-def run(program: str) -> subprocess.CompletedProcess[str]:
+#: Uses of batch jobs, for a fresh interpreter: import all names, then run a job to its end.
+RUN_A_JOB = """
+import signal, sys, threading
+def handlers():
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+before = handlers()
+import harmony.jobs
+assert not [name for name in sys.modules if name.startswith("harmony.jobs.")], "the names are not lazy"
+from harmony.jobs import *
+assert threading.active_count() == 1, threading.enumerate()
+assert handlers() == before
+slow = {"asyncio", "multiprocessing", "sqlite3", "ssl"} & set(sys.modules)
+assert not slow, slow
+with JobExecutor.get_instance("local") as executor:
+    job = Job(JobSpec(sys.executable, ["-c", "print(6 * 7)"], stdout_path=sys.argv[1] + "/answer"))
+    executor.submit(job)
+    assert job.wait().state is JobState.COMPLETED
+    assert job.stdout_text() == "42\\n"
+JobExecutor.get_instance("slurm").close()
+assert handlers() == before
+assert threading.active_count() == 1, threading.enumerate()
+print(*sys.modules)
+"""
+
+
+def run(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter with warnings as errors."""
-    command = [sys.executable, "-W", "error", "-c", program]
+    command = [sys.executable, *flags, "-W", "error", "-c", program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
-def fresh(program: str) -> str:
+def fresh(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> str:
     """Return the stdout of a program that succeeds."""
-    done = run(program)
+    done = run(program, *arguments, flags=flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -79,6 +105,20 @@ def test_what_a_program_uses_loads_nothing_foreign() -> None:
     assert loaded(fresh("import sys; from harmony import *; print(*sys.modules)")) & unwanted == set()
 
 
+def test_jobs_run_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    """No third party's package is on the path; of our installation there is what names the executors."""
+    held = distribution("harmony-workflows")
+    metadata = tmp_path / "harmony_workflows.dist-info"
+    metadata.mkdir()
+    for name in ("METADATA", "entry_points.txt"):
+        (metadata / name).write_text(held.read_text(name) or "", encoding="utf-8")
+    paths = f"import sys; sys.path += {[str(PACKAGE.parent), str(tmp_path)]!r}\n"
+    modules = fresh(paths + RUN_A_JOB, str(tmp_path), flags=("-I", "-S"))
+    assert loaded(modules) - {*sys.stdlib_module_names, "__main__", "harmony"} == set()
+    others = {name for name in modules.split() if name.startswith("harmony.") and not name.startswith("harmony.jobs")}
+    assert others <= {"harmony.errors", "harmony.plugins", "harmony.resources", "harmony.events"}
+
+
 def imported(path: Path) -> set[str]:
     """The top-level packages that a file imports, anywhere in it but under TYPE_CHECKING."""
     found: set[str] = set()
@@ -97,8 +137,19 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder", ["core", "engines", "."])
 def test_only_the_standard_library_and_cloudpickle(folder: str) -> None:
     """The core, our own engines, and the modules beside them; the command line has more."""
-    allowed = {*sys.stdlib_module_names, "harmony", "cloudpickle"}
-    paths = PACKAGE.glob("*.py") if folder == "." else (PACKAGE / folder).rglob("*.py")
-    foreign = {str(path.relative_to(PACKAGE)): sorted(imported(path) - allowed) for path in paths}
-    assert foreign
-    assert {path: names for path, names in foreign.items() if names} == {}
+    assert foreign(folder, "cloudpickle") == {}
+
+
+@pytest.mark.parametrize("folder", ["jobs", "conformance/emulators"])
+def test_only_the_standard_library(folder: str) -> None:
+    """Batch jobs, also where only this package's files are copied to; the emulated systems run without pytest."""
+    assert foreign(folder) == {}
+
+
+def foreign(folder: str, *more: str) -> dict[str, list[str]]:
+    """The files of a folder of ours that import what is not of the standard library, and what that is."""
+    allowed = {*sys.stdlib_module_names, "harmony", *more}
+    paths = list(PACKAGE.glob("*.py") if folder == "." else (PACKAGE / folder).rglob("*.py"))
+    assert paths
+    found = {str(path.relative_to(PACKAGE)): sorted(imported(path) - allowed) for path in paths}
+    return {path: names for path, names in found.items() if names}

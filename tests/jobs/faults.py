@@ -57,6 +57,14 @@ class Rig:
         self.reaches(job, JobState.ACTIVE)
         return job, gate
 
+    def waiting_blind(self, executor: BatchJobExecutor) -> tuple[Job, Gate]:
+        """Submit as `waiting` does, for an executor that hears of nothing."""
+        gate = self.subject.gate()
+        job = self.subject.shell(f"echo > ready; {gate.wait}")
+        executor.submit(job)
+        self.subject.appears(self.subject.directory / "ready")
+        return job, gate
+
     def reaches(self, job: Job, state: JobState) -> None:
         """Wait for a state that comes before the end."""
         status = job.wait(self.subject.patience, state)
@@ -80,6 +88,12 @@ class Rig:
         """Wait for the end; return state, exit code and reason."""
         status = self.subject.end(job)
         return status.state, status.exit_code, status.reason
+
+    def ends_of(self, executor: BatchJobExecutor, script: str) -> tuple[JobState, int | None, str | None]:
+        """Run a line of shell to its end."""
+        job = self.subject.shell(script)
+        executor.submit(job)
+        return self.ends(job)
 
     def files(self) -> list[str]:
         """The files that executors have left."""

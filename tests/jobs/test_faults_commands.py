@@ -152,7 +152,8 @@ def test_a_status_command_that_answers_nonsense(rig: Rig, code: int) -> None:
 
 
 def test_odd_lines_among_good_ones(rig: Rig) -> None:
-    executor = rig.executor(queue_polling_interval=0.05, initial_queue_polling_delay=0.05)
+    quick = {"queue_polling_interval": 0.05, "initial_queue_polling_delay": 0.05}
+    executor = rig.executor(**quick, patience=Patience(confirm=0.5))
     job, gate = rig.waiting(executor, after="exit 4")
     rig.queue_fault(lines=ODD_LINES)
     rig.until_asked(3)
@@ -193,7 +194,7 @@ def test_ten_thousand_jobs_of_others(start: Callable[..., Rig], name: str) -> No
     assert rig.ends(bad) == (JobState.FAILED, 7, "exit")
     assert rig.ends(killed)[0] is JobState.FAILED
     assert executor.trouble is None
-    assert executor.list() == [], "other people's jobs are not listed"
+    assert set(executor.list()) <= {good.native_id, bad.native_id, killed.native_id}
 
 
 # -- cancelling
@@ -218,9 +219,8 @@ def test_a_waiting_job_is_cancelled_at_once_whatever_the_grace(rig: Rig) -> None
     job, same = rig.subject.job(), Job()
     executor.submit(job)
     rig.executor().attach(same, job.native_id)
-    job.cancel(grace=1000)
-    assert rig.ends(job)[0] is JobState.CANCELED
-    assert rig.subject.end(same).final
+    same.cancel(grace=1000)  # of which nothing is known yet
+    assert rig.ends(same)[0] is JobState.CANCELED
 
 
 def test_a_grace_that_the_scheduler_cannot_keep(slurm: Rig) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from harmony.jobs import Job, Reason
+from harmony.jobs import Job, JobState, Reason
 
 #: Where the records are, if not in the user's home.
 VARIABLE = "HARMONY_JOBS"
@@ -72,6 +73,7 @@ class Records:
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self.directory = Path(directory or os.environ.get(VARIABLE) or "~/.harmony/jobs").expanduser()
+        self._lock = threading.Lock()
 
     def _path(self, job_id: str) -> Path:
         return self.directory / f"{job_id}.json"
@@ -81,22 +83,29 @@ class Records:
 
     def prepare(self) -> None:
         """Make the directory, so that what is wrong with it is known before a job is submitted. Raises `OSError`."""
-        (self.directory / "ended").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.directory, self.directory / "ended"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.directory):
             pass
 
     def keep(self, record: Record) -> None:
         """Write a record. If another command knows of the job's end already, take that over instead."""
-        job_id = record.job.id
+        with self._lock:
+            self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        job_id, data = record.job.id, record.to_dict()
+        final = JobState.from_name(data["job"]["status"]["state"]).final  # it may have gone on since
         known = self._read(self._ended(job_id))
-        if known is not None and not (known.unknown and record.job.status.final and not record.unknown):
+        if known is not None and not (known.unknown and final and not record.unknown):
             record.job = known.job
+            self._path(job_id).unlink(missing_ok=True)
             return
         self.prepare()
         descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".")
         with os.fdopen(descriptor, "w") as file:
-            json.dump(record.to_dict(), file)
-        if record.job.status.final:
+            json.dump(data, file)
+        if final:
             os.replace(path, self._ended(job_id))
             self._path(job_id).unlink(missing_ok=True)
         else:

@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from harmony.conformance.emulators import Emulator
 
+pytest.register_assert_rewrite("harmony.conformance.executors")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add our one option."""

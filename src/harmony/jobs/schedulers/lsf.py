@@ -256,6 +256,6 @@ def _outcome(text: str) -> JobStatus:
         return ended(0, native_state="DONE")
     words = re.findall(r"TERM_\w+[^.;\n]*", text[ends[-1].start() :])
     reason = words[0] if words else ""
-    if ends[-1][3] and not reason:
+    if ends[-1][3] and reason.partition(":")[0] in ("", "TERM_EXTERNAL_SIGNAL"):
         return ended(signal=int(ends[-1][3]), native_state="EXIT")
     return _exit("EXIT", int(ends[-1][2]) if ends[-1][2] else None, reason)
