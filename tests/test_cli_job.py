@@ -236,6 +236,7 @@ def test_script_shows_what_would_be_submitted(here: Path, executor: str) -> None
         (["submit", "--work-directory", "/proc/nowhere", "true"], 75, "/proc/nowhere"),
         (["status", "123"], 2, "there is no job '123' here"),
         (["list", "--queue"], 2, "--executor"),
+        (["list", "-x", "slrum"], 2, "did you mean 'slurm'?"),
         (["list", "--queue", "-x", "nothing"], 2, "there is no executor 'nothing'"),
         (["attach", "nothing", "1"], 2, "there is no executor 'nothing'"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ SAME = JobSpec(
 def test_a_file_written_by_hand(here: Path) -> None:
     (here / "job.toml").write_text(TOML)
     assert described("--spec", "job.toml") == SAME
+
+
+def test_the_file_in_the_documentation(here: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "howto" / "batch_jobs.md").read_text()
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (here / "job.toml").write_text(text)
+    found = described("--spec", "job.toml")
+    assert (found.resources_v1.computed_process_count, found.attributes.duration) == (8, timedelta(minutes=90))
 
 
 def test_the_same_in_json_as_programs_write_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

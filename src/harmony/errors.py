@@ -43,6 +43,12 @@ def text_of(error: BaseException) -> str:
         return f"<its text cannot be had: {type(failure).__name__}>"
 
 
+def shown(value: object, limit: int = 200) -> str:
+    """Return a value as an error shows it: its ``repr``, without the middle if that is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 4 :]} ({len(text)} characters)"
+
+
 class HarmonyError(Exception):
     """Base of all errors raised by Harmony itself."""
 

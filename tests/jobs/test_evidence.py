@@ -63,6 +63,25 @@ def test_a_scheduler_that_does_not_answer_does_not_hold_up_a_failure_for_ever(ca
     assert verdict(case, 11) == (JobState.FAILED, 3, "exit")
 
 
+@pytest.mark.parametrize("phase", ["done", "stage_in"])
+def test_a_queue_that_is_behind_does_not_make_an_end_forgotten(case: Case, phase: str) -> None:
+    """Grid Engine shows a job that failed within its first second as queued for a while."""
+    case.marked(end(121, phase), 1)
+    case.seen(QUEUED, 2)
+    assert case.judge(2) is None
+    case.gone(3)
+    case.accounted(ended(121), 3)
+    assert verdict(case, 3) == (JobState.FAILED, 121, "exit" if phase == "done" else "staging")
+
+
+def test_a_job_started_anew_ends_as_the_scheduler_says_and_not_as_before(case: Case) -> None:
+    case.marked(end(143), 1)
+    case.seen(QUEUED, 2)
+    case.gone(3)
+    case.accounted(ended(2), 3)
+    assert verdict(case, 3) == (JobState.FAILED, 2, "exit")
+
+
 def test_a_killed_program_may_be_started_anew(case: Case) -> None:
     case.marked(start(), 0)
     case.marked(end(143), 1)

@@ -40,7 +40,7 @@ def texts(*jobs: Job) -> str:
 
 
 def submitting(rig: Rig, then: str, *jobs: Job) -> subprocess.Popen[str]:
-    return client(SUBMIT + then, rig.lab.name, str(rig.work), texts(*jobs))
+    return client(SUBMIT + then, rig.lab.name, str(rig.work), texts(*jobs), stdin=subprocess.PIPE)
 
 
 def ended(process: subprocess.Popen[str]) -> int:
@@ -48,7 +48,8 @@ def ended(process: subprocess.Popen[str]) -> int:
         return process.wait(30)
     finally:
         process.kill()
-        process.communicate()
+        with process:  # closes what it has of pipes
+            pass
 
 
 # -- a client that is killed
@@ -119,6 +120,8 @@ def test_a_program_that_ends_in_the_middle_of_a_command(slurm: Rig) -> None:
     gate = slurm.subject.gate()
     process = submitting(slurm, "sys.stdin.readline()", slurm.subject.shell(gate.wait))
     slurm.lab.wait_until(lambda: slurm.lab.calls("squeue"))
+    assert process.stdin is not None
+    process.stdin.close()
     assert ended(process) == 0
     gate.open()
 
@@ -264,7 +267,7 @@ def test_two_clients_in_one_work_directory(slurm: Rig) -> None:
 
 
 def test_a_callback_that_takes_its_time_delays_and_loses_nothing(slurm: Rig) -> None:
-    executor, go = slurm.executor(), threading.Event()
+    executor, go, told_all = slurm.executor(), threading.Event(), threading.Event()
     slow, others = slurm.subject.job(), [slurm.subject.shell(f"exit {code}") for code in range(3)]
     seen: list[JobState] = []
 
@@ -272,13 +275,15 @@ def test_a_callback_that_takes_its_time_delays_and_loses_nothing(slurm: Rig) -> 
         seen.append(status.state)
         if status.state is JobState.ACTIVE:
             go.wait(20)
+        if status.final:
+            told_all.set()
 
     slow.set_job_status_callback(hear)
     executor.submit_all([slow, *others])
     for job, code in zip(others, range(3), strict=True):
         assert slurm.subject.end(job).exit_code == code, "the queue is asked by another thread"
     go.set()
-    executor.wait_all()
+    assert told_all.wait(20)
     assert seen == [state for state in JobState if state not in (JobState.NEW, JobState.FAILED, JobState.CANCELED)]
 
 

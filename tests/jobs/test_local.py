@@ -255,3 +255,12 @@ def test_a_job_that_waits_can_be_cancelled_and_can_fail_to_start(executor: Local
     executor.wait_all()
     assert waiting.status.state is JobState.CANCELED
     assert (doomed.status.state, doomed.status.reason) == (JobState.FAILED, Reason.LAUNCH)
+
+
+def test_a_launcher_that_would_ask_for_another_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with LocalJobExecutor() as executor:
+        job = Job(JobSpec("/bin/true", launcher="srun"))
+        with pytest.raises(InvalidJobException, match="SLURM_JOB_ID is not set"):
+            executor.submit(job)
+        assert job.status.state is JobState.NEW

@@ -217,6 +217,8 @@ def test_odd_names(name: str, odd: str, tmp_path: Path) -> None:
     assert value
     if name in ("slurm", "flux", "htcondor"):
         one_line = text.replace("\n", " ").replace("\t", " ")
+        if name == "htcondor":
+            one_line = re.sub(r"\\$", "_", one_line)
         assert value == (one_line if name == "slurm" else one_line.strip())
     assert {letter for letter in text if letter.isascii() and letter.isalnum()} <= set(value)
 

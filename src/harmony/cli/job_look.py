@@ -23,6 +23,8 @@ from harmony.cli.job_records import Record, Records, complain
 from harmony.cli.job_show import explain, show, show_json
 from harmony.errors import HarmonyError
 from harmony.jobs import Job, JobAttributes, JobState, Reason
+from harmony.jobs.executor import EXECUTORS
+from harmony.plugins import load
 
 #: How long a local job may take to be gone after its grace, and one of a batch system after a cancel with one.
 _GONE_WITHIN = 60.0
@@ -54,6 +56,8 @@ def list_jobs(
         return _queue(executor, work_directory, as_json)
     records = Records()
     found = [record for record in records.all(ended=everything or forget) if executor in (None, record.executor)]
+    if executor is not None and not found:
+        load(EXECUTORS, executor)  # or it is a slip of the pen
     with followed(found, records) as following:
         code = TRY_LATER if following.silent else 0
     if forget:
@@ -119,23 +123,31 @@ def cancel(names: Sequence[str], grace: str | None, as_json: bool) -> int:
     records = Records()
     found = records.find(names)
     with followed(found, records) as following:
-        code = WRONG if following.lost else 0
-        asked = []
+        codes, asked = [WRONG if following.lost else 0], []
         for record in following.open:
             if record.executor not in following.lost and not record.job.status.final:
-                code = max(code, _cancel(record, seconds))
-                asked.append(record)
-        # A signal that is to follow is sent by this process.
-        deadline = time.monotonic() + (seconds or 0.0) + _GONE_WITHIN
-        for record in asked if code == 0 else ():
-            if seconds is not None or record.executor == "local":
-                record.job.wait(max(0.0, deadline - time.monotonic()))
-                if not record.job.status.final:
-                    complain(f"{record.label} is cancelled, but has not ended yet")
-                    code = TRY_LATER
+                codes.append(_cancel(record, seconds))
+                if codes[-1] == 0 and (seconds is not None or record.executor == "local"):
+                    asked.append(record)
+        codes.append(_see_end(asked, seconds or 0.0))
     if as_json:
         show_json(found)
-    return code
+    return max(codes)
+
+
+def _see_end(asked: Sequence[Record], grace: float) -> int:
+    """Stay until jobs have ended: the sure end that follows a signal comes from this process."""
+    deadline = time.monotonic() + grace + _GONE_WITHIN
+    try:
+        for record in asked:
+            record.job.wait(max(0.0, deadline - time.monotonic()))
+    except KeyboardInterrupt:
+        complain("the jobs are told to end; those that do not will go on: cancel them again")
+        raise
+    left = [record for record in asked if not record.job.status.final]
+    for record in left:
+        complain(f"{record.label} is cancelled, but has not ended yet")
+    return TRY_LATER if left else 0
 
 
 def _cancel(record: Record, grace: float | None) -> int:

@@ -83,10 +83,13 @@ class Records:
 
     def prepare(self) -> None:
         """Make the directory, so that what is wrong with it is known before a job is submitted. Raises `OSError`."""
-        for directory in (self.directory, self.directory / "ended"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make()
         with tempfile.TemporaryFile(dir=self.directory):
             pass
+
+    def _make(self) -> None:
+        for directory in (self.directory, self.directory / "ended"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def keep(self, record: Record) -> None:
         """Write a record. If another command knows of the job's end already, take that over instead."""
@@ -101,7 +104,7 @@ class Records:
             record.job = known.job
             self._path(job_id).unlink(missing_ok=True)
             return
-        self.prepare()
+        self._make()
         descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".")
         with os.fdopen(descriptor, "w") as file:
             json.dump(data, file)

@@ -48,7 +48,9 @@ def _show_table(found: Sequence[Record]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_COLUMNS, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in _COLUMNS:
+        table.add_column(column, no_wrap=column != "NAME")
     for record in found:
         cells = [Text(text) for text in _row(record)]
         cells[4].stylize(_STYLES.get(record.job.status.state.name, ""))

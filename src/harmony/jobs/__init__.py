@@ -21,12 +21,13 @@ from harmony import __version__
 if TYPE_CHECKING:
     from harmony.errors import InvalidJobException, InvalidStateException, JobError, SubmitException
     from harmony.jobs.attributes import JobAttributes
-    from harmony.jobs.batch import BatchJobExecutor
+    from harmony.jobs.batch import BatchJobExecutor, BatchSchedulerExecutorConfig
+    from harmony.jobs.evidence import Patience
     from harmony.jobs.executor import Dependencies, JobExecutor, JobExecutorConfig
     from harmony.jobs.iri import spec_from_iri, spec_to_iri, status_from_iri, status_to_iri
     from harmony.jobs.job import Job, JobStatusCallback
     from harmony.jobs.launcher import Launcher
-    from harmony.jobs.local import LocalJobExecutor
+    from harmony.jobs.local import LocalExecutorConfig, LocalJobExecutor
     from harmony.jobs.resource_spec import ResourceSpec, ResourceSpecV1
     from harmony.jobs.scheduler import NoAnswer, Order, Scheduler
     from harmony.jobs.serialize import JSONSerializer, Serializer, spec_from_dict, spec_to_dict
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "URI",
     "BatchJobExecutor",
+    "BatchSchedulerExecutorConfig",
     "CommandUnavailable",
     "Completed",
     "Dependencies",
@@ -56,9 +58,11 @@ __all__ = [
     "JobStatus",
     "JobStatusCallback",
     "Launcher",
+    "LocalExecutorConfig",
     "LocalJobExecutor",
     "NoAnswer",
     "Order",
+    "Patience",
     "Reason",
     "ResourceSpec",
     "ResourceSpecV1",
@@ -82,12 +86,13 @@ __all__ = [
 _HOMES = {
     "harmony.errors": "InvalidJobException InvalidStateException JobError SubmitException",
     "harmony.jobs.attributes": "JobAttributes",
-    "harmony.jobs.batch": "BatchJobExecutor",
+    "harmony.jobs.batch": "BatchJobExecutor BatchSchedulerExecutorConfig",
+    "harmony.jobs.evidence": "Patience",
     "harmony.jobs.executor": "Dependencies JobExecutor JobExecutorConfig",
     "harmony.jobs.iri": "spec_from_iri spec_to_iri status_from_iri status_to_iri",
     "harmony.jobs.job": "Job JobStatusCallback",
     "harmony.jobs.launcher": "Launcher",
-    "harmony.jobs.local": "LocalJobExecutor",
+    "harmony.jobs.local": "LocalExecutorConfig LocalJobExecutor",
     "harmony.jobs.resource_spec": "ResourceSpec ResourceSpecV1",
     "harmony.jobs.scheduler": "NoAnswer Order Scheduler",
     "harmony.jobs.serialize": "JSONSerializer Serializer spec_from_dict spec_to_dict",

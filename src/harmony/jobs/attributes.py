@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 
-from harmony.errors import InvalidJobException
+from harmony.errors import InvalidJobException, shown
 
 _FIELDS = ("duration", "queue_name", "account", "reservation_id", "custom_attributes")
 _CLOCK = re.compile(r"(\d+):(\d{1,2})(?::(\d{1,2})(\.\d+)?)?")
@@ -36,6 +36,10 @@ class JobAttributes:
         self.queue_name = queue_name
         self.account = account if project_name is None else project_name
         self.reservation_id = reservation_id
+        if custom_attributes is not None and not isinstance(custom_attributes, Mapping):
+            raise InvalidJobException(
+                f"custom_attributes={shown(custom_attributes)} must map 'SCHEDULER.OPTION' to values"
+            )
         self.custom_attributes: dict[str, object] | None = (
             custom_attributes
             if custom_attributes is None or isinstance(custom_attributes, dict)
@@ -75,7 +79,7 @@ class JobAttributes:
         for name in ("queue_name", "account", "reservation_id"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise InvalidJobException(f"{name}={value!r} must be a text that is not empty")
+                raise InvalidJobException(f"{name}={shown(value)} must be a text that is not empty")
             if value is not None and any(ord(letter) < 32 for letter in value):
                 raise InvalidJobException(f"{name}={value!r} must not hold a newline or another control character")
         for name, value in (self.custom_attributes or {}).items():

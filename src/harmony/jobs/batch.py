@@ -113,9 +113,7 @@ class BatchJobExecutor(JobExecutor):
         if self._closed:
             raise InvalidStateException(f"this {self.name} executor is closed; make another one")
         if os.getpid() != self._process:
-            raise InvalidStateException(
-                f"this {self.name} executor is another process's, forked from; make another one"
-            )
+            raise InvalidStateException(f"this {self.name} executor is that of a parent process; make another one")
 
     def _own_directory(self) -> str:
         with self._lock:

@@ -50,6 +50,7 @@ class Case:
 
     __slots__ = (
         "_accounted",
+        "_doubted",
         "_end",
         "_end_since",
         "_gone_since",
@@ -66,6 +67,7 @@ class Case:
         self._sighting: JobStatus | None = None
         self._word: JobStatus | None = None
         self._end: Marker | None = None
+        self._doubted: Marker | None = None  # an end after which the queue showed the job as waiting
         self._end_since = 0.0
         self._gone_since: float | None = None
         self._accounted = False
@@ -82,6 +84,7 @@ class Case:
             return None
         if self._end is not None and marker.attempt > self._end.attempt:
             self._end = None  # the scheduler has started the job anew
+        self._doubted = None
         assert marker.state is not None
         return JobStatus(marker.state, marker.time)
 
@@ -95,7 +98,7 @@ class Case:
         self._gone_since = None
         self._word = None
         if status.state is JobState.QUEUED and self._end is not None and now > self._end_since:
-            self._end = None  # requeued
+            self._end, self._doubted = None, self._end  # requeued, or the queue is behind
         if previous is not None and previous.state is status.state:
             return None
         return status
@@ -115,8 +118,10 @@ class Case:
         """A final state without an exit code and a reason says only that the job has ended, not how."""
         if status.exit_code is None and status.reason is None and status.state is not JobState.CANCELED:
             self.gone(now)
-        else:
-            self._word = status
+            return
+        self._word = status
+        if self._end is None and self._doubted is not None and self._doubted.code == status.exit_code:
+            self._end = self._doubted
 
     # -- what follows -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from harmony import plugins
+from harmony.errors import InvalidJobException, PluginError
 from harmony.jobs.spec import JobSpec
 
 LAUNCHERS = "harmony.launchers"
@@ -23,6 +24,8 @@ class Launcher(ABC):
     name: ClassVar[str]
     #: True when the program is started by the job script's own shell, on the job's first node.
     starts_here: ClassVar[bool] = False
+    #: The variable that is set within an allocation, where the launcher, without one, would ask for another job.
+    allocation: ClassVar[str] = ""
     DEFAULT_LAUNCHER_NAME: ClassVar[str] = DEFAULT_LAUNCHER_NAME
 
     @abstractmethod
@@ -58,3 +61,21 @@ class Launcher(ABC):
     def get_launcher_names() -> set[str]:
         """The names that `get_instance` knows here."""
         return set(plugins.names(LAUNCHERS))
+
+
+class Launchers:
+    """The launchers that an executor has met, so that each is looked up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Launcher] = {}
+
+    def of(self, spec: JobSpec) -> Launcher:
+        """Return the launcher of a specification. Raises `InvalidJobException` for one that nobody registered."""
+        name = spec.launcher or DEFAULT_LAUNCHER_NAME
+        found = self._known.get(name)
+        if found is None:
+            try:
+                found = self._known[name] = Launcher.get_instance(name)
+            except PluginError as error:
+                raise InvalidJobException(f"launcher={name!r}: {error}", error) from error
+        return found

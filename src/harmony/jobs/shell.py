@@ -61,7 +61,7 @@ class Here:
         environment = {**os.environ, **self._environment} if self._environment else None
         try:
             # Its own session: a Ctrl-C for the user's program is not one for a submission under way.
-            process = _Process(  # noqa: S603  the scheduler's command; every value is an argument of its own
+            process = _Process(  # every value is an argument of its own
                 list(argv),
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

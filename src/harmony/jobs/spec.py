@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harmony.errors import InvalidJobException
+from harmony.errors import InvalidJobException, shown
 from harmony.jobs.attributes import JobAttributes
 from harmony.jobs.resource_spec import ResourceSpec, ResourceSpecV1
 from harmony.jobs.staging import StageIn, StageOut, StageOutFlags
@@ -32,7 +32,7 @@ class _PathField:
 
     def __set__(self, instance: Any, value: str | os.PathLike[str] | None) -> None:
         if value is not None and not isinstance(value, str | os.PathLike):
-            raise InvalidTypeException(f"{self.name[1:]}={value!r} must be a path")
+            raise InvalidTypeException(f"{self.name[1:]}={shown(value)} must be a path")
         instance.__dict__[self.name] = None if value is None else Path(value)
 
 
@@ -83,7 +83,7 @@ class JobSpec:
         launcher_options: Sequence[str] | None = None,
     ) -> None:
         self.executable = os.fspath(executable) if isinstance(executable, os.PathLike) else executable
-        self.arguments = arguments if arguments is None or isinstance(arguments, list) else _listed(arguments)
+        self.arguments = arguments if isinstance(arguments, list) else _listed("arguments", arguments)
         self.directory = directory
         self._name = name
         self.inherit_environment = inherit_environment
@@ -96,7 +96,7 @@ class JobSpec:
         self.pre_launch = pre_launch
         self.post_launch = post_launch
         self.launcher = launcher
-        self.launcher_options = None if launcher_options is None else _listed(launcher_options)
+        self.launcher_options = _listed("launcher_options", launcher_options)
         self.stage_in = stage_in
         self.stage_out = stage_out
         self.cleanup = cleanup
@@ -119,7 +119,7 @@ class JobSpec:
     @environment.setter
     def environment(self, value: Mapping[str, str | int] | None) -> None:
         if value is not None and not isinstance(value, Mapping):
-            raise InvalidTypeException(f"environment={value!r} must be a mapping of names to texts")
+            raise InvalidTypeException(f"environment={shown(value)} must be a mapping of names to texts")
         # A value of any other type stays as it is, for `check` to name it.
         taken: Any = value if value is None else {key: _number_as_text(item) for key, item in value.items()}
         self._environment: dict[str, str] | None = taken
@@ -131,7 +131,7 @@ class JobSpec:
 
     @stage_in.setter
     def stage_in(self, value: Iterable[StageIn] | None) -> None:
-        self._stage_in = None if value is None else list(value)
+        self._stage_in = _listed("stage_in", value)
 
     @property
     def stage_out(self) -> list[StageOut] | None:
@@ -140,7 +140,7 @@ class JobSpec:
 
     @stage_out.setter
     def stage_out(self, value: Iterable[StageOut] | None) -> None:
-        self._stage_out = None if value is None else list(value)
+        self._stage_out = _listed("stage_out", value)
 
     @property
     def cleanup(self) -> list[Path] | None:
@@ -149,7 +149,11 @@ class JobSpec:
 
     @cleanup.setter
     def cleanup(self, value: Iterable[str | os.PathLike[str]] | None) -> None:
-        self._cleanup = None if value is None else [Path(item) for item in value]
+        paths = _listed("cleanup", value)
+        for path in paths or ():
+            if not isinstance(path, str | os.PathLike):
+                raise InvalidTypeException(f"cleanup: {shown(path)} must be a path")
+        self._cleanup = None if paths is None else [Path(path) for path in paths]
 
     @property
     def resources_v1(self) -> ResourceSpecV1:
@@ -157,7 +161,7 @@ class JobSpec:
         if self.resources is None:
             return ResourceSpecV1()
         if not isinstance(self.resources, ResourceSpecV1):
-            raise InvalidJobException(f"resources={self.resources!r} must be a ResourceSpecV1")
+            raise InvalidJobException(f"resources={shown(self.resources)} must be a ResourceSpecV1")
         return self.resources
 
     def check(self) -> None:
@@ -171,9 +175,9 @@ class JobSpec:
         _check_texts("launcher_options", self.launcher_options)
         _check_environment(self._environment)
         if not isinstance(self.inherit_environment, bool):
-            raise InvalidTypeException(f"inherit_environment={self.inherit_environment!r} must be True or False")
+            raise InvalidTypeException(f"inherit_environment={shown(self.inherit_environment)} must be True or False")
         if not isinstance(self.attributes, JobAttributes):
-            raise InvalidTypeException(f"attributes={self.attributes!r} must be JobAttributes")
+            raise InvalidTypeException(f"attributes={shown(self.attributes)} must be JobAttributes")
         for path in ("directory", "stdin_path", "stdout_path", "stderr_path", "pre_launch", "post_launch"):
             _check_text(path, None if getattr(self, path) is None else str(getattr(self, path)))
         self.attributes.check()
@@ -184,7 +188,7 @@ class JobSpec:
         for name, kind in (("stage_in", StageIn), ("stage_out", StageOut)):
             for item in getattr(self, name) or ():
                 if not isinstance(item, kind):
-                    raise InvalidTypeException(f"{name}: {item!r} must be a {kind.__name__}")
+                    raise InvalidTypeException(f"{name}: {shown(item)} must be a {kind.__name__}")
         uris = [("stage_in", "source", item.source) for item in self.stage_in or ()]
         uris += [("stage_out", "target", item.target) for item in self.stage_out or ()]
         for name, end, uri in uris:
@@ -206,31 +210,33 @@ class JobSpec:
 
     def __repr__(self) -> str:
         given = {name.lstrip("_"): value for name, value in vars(self).items() if value not in (None, [], {})}
-        return f"JobSpec({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        return f"JobSpec({', '.join(f'{name}={shown(value)}' for name, value in given.items())})"
 
 
 def _number_as_text(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
-def _listed(values: Sequence[str]) -> list[str]:
-    if isinstance(values, str | bytes):
-        raise InvalidTypeException(f"{values!r} must be a list of texts, not one text")
+def _listed(name: str, values: Iterable[Any] | None) -> list[Any] | None:
+    if values is None:
+        return None
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidTypeException(f"{name}={shown(values)} must be a list")
     return list(values)
 
 
 def _check_text(name: str, value: object) -> None:
     if value is not None and not isinstance(value, str):
-        raise InvalidTypeException(f"{name}={value!r} must be a text")
+        raise InvalidTypeException(f"{name}={shown(value)} must be a text")
     if value is not None and "\0" in value:
-        raise InvalidJobException(f"{name}={value!r} must not hold a NUL character")
+        raise InvalidJobException(f"{name}={shown(value)} must not hold a NUL character")
 
 
 def _check_texts(name: str, values: object) -> None:
     if values is None:
         return
     if not isinstance(values, list | tuple):
-        raise InvalidTypeException(f"{name}={values!r} must be a list of texts")
+        raise InvalidTypeException(f"{name}={shown(values)} must be a list of texts")
     for index, value in enumerate(values):
         if value is None:
             raise InvalidTypeException(f"{name}[{index}]=None must be a text")
@@ -240,9 +246,9 @@ def _check_texts(name: str, values: object) -> None:
 def _check_environment(environment: Mapping[str, str] | None) -> None:
     for name, value in (environment or {}).items():
         if not isinstance(name, str):
-            raise InvalidTypeException(f"environment: the name {name!r} must be a text")
+            raise InvalidTypeException(f"environment: the name {shown(name)} must be a text")
         if not _NAME.fullmatch(name):
-            raise InvalidJobException(f"environment: {name!r} cannot be the name of a variable in a job script")
+            raise InvalidJobException(f"environment: {shown(name)} cannot be the name of a variable in a job script")
         if not isinstance(value, str):
-            raise InvalidTypeException(f"environment[{name!r}]={value!r} must be a text or a whole number")
-        _check_text(f"environment[{name!r}]", value)
+            raise InvalidTypeException(f"environment[{shown(name)}]={shown(value)} must be a text or a whole number")
+        _check_text(f"environment[{shown(name)}]", value)

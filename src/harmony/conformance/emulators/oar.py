@@ -338,7 +338,7 @@ def _resources(text: str, machine: Machine) -> tuple[int, int, float, int]:
         counts[level[1]] = int(level[2]) if level[2].isdigit() else 1
     capacity = max(node.cores for node in machine.nodes.values())
     nodes = next((counts[name] for name in _NODES if name in counts), 0)
-    each = counts.get("cpu", 1) * counts.get("core", counts.get("resource_id", 1))
+    each = counts.get("cpu", 1) * counts.get("core", counts.get("resource_id", 1)) * counts.get("gpu", 1)
     whole = nodes and not {"cpu", "core", "resource_id", "gpu", "thread"} & set(counts)
     if not nodes:
         nodes, each = -(-each // capacity), min(each, capacity)

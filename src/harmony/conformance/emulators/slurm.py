@@ -163,7 +163,7 @@ def _path(pattern: str, job: Job) -> str:
     """Return the path for a file name pattern; a backslash in it turns patterns off, as in Slurm."""
     request = job.request
     if "\\" in pattern:
-        return os.path.join(request.directory, pattern.replace("\\", ""))
+        return os.path.join(request.directory, re.sub(r"\\(.)", r"\1", pattern))
     values = {
         "A": str(job.number), "a": "4294967294" if job.index is None else str(job.index), "j": str(job.number),
         "J": str(job.number), "N": job.nodes[0] if job.nodes else "", "n": "0", "t": "0", "s": "batch",

@@ -88,7 +88,7 @@ def request_of(script: str, rest: list[str], options: Options, call: Call, machi
         environment=environment,
         nodes=nodes,
         cores=cores,
-        gpus=_gpus(given),
+        gpus=_gpus(given, -(-tasks // nodes)),
         exclusive="exclusive" in given,
         limit=_seconds(given["time"]) if "time" in given else _PARTITIONS[partition.split(",")[0]],
         stdin=given.get("input"),
@@ -130,7 +130,9 @@ def number(given: Mapping[str, str | None], name: str, default: int, what: str) 
     return int(value.split("-")[0])
 
 
-def _gpus(given: Mapping[str, str]) -> int:
+def _gpus(given: Mapping[str, str], tasks_on_node: int) -> int:
+    if digits := re.search(r"(\d+)$", given.get("gpus-per-task", "")):
+        return int(digits[1]) * tasks_on_node
     for name in ("gpus-per-node", "gres", "gpus"):
         digits = re.search(r"(\d+)$", given.get(name, ""))
         if digits and (name != "gres" or "gpu" in given[name]):

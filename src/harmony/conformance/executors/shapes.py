@@ -117,6 +117,19 @@ class Shapes(ExecutorTests):
         assert (status.state, status.reason) == (JobState.FAILED, "dependency"), status
         assert not (subject.directory / "ran").exists()
 
+    @pytest.mark.parametrize("kind", ["after", "after_ok", "after_any"])
+    def test_a_dependency_that_it_lacks_is_refused(self, subject: Subject, executor: JobExecutor, kind: str) -> None:
+        if kind not in subject.lacks:
+            pytest.skip("it has this dependency")
+        gate = subject.gate()
+        first, second = subject.shell(gate.wait), subject.shell("touch ran")
+        executor.submit(first)
+        with pytest.raises(InvalidJobException, match=kind):
+            executor.submit(second, **{kind: [first]})
+        gate.open()
+        assert subject.end(first).state is JobState.COMPLETED
+        assert (second.status.state, (subject.directory / "ran").exists()) == (JobState.NEW, False)
+
     @pytest.mark.parametrize("mode", StagingMode)
     def test_staging(self, subject: Subject, executor: JobExecutor, mode: StagingMode) -> None:
         source, target = subject.directory / "the source", subject.directory / "results" / "the 'target'"

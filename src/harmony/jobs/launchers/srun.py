@@ -12,6 +12,7 @@ class Srun(Launcher):
     """Starts the processes as one Slurm step on all nodes of the job, each with its own cores and GPUs."""
 
     name: ClassVar[str] = "srun"
+    allocation: ClassVar[str] = "SLURM_JOB_ID"
 
     def prefix(self, spec: JobSpec) -> list[str]:
         """The shape is said in full: a step takes its cores for each process from here, not from the job."""

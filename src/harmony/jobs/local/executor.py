@@ -17,7 +17,7 @@ from functools import partial
 from harmony.errors import InvalidJobException, InvalidStateException, PluginError, SubmitException
 from harmony.jobs.executor import Dependencies, JobExecutor, JobExecutorConfig
 from harmony.jobs.job import Job, Timeout, in_seconds
-from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
+from harmony.jobs.launcher import Launcher, Launchers
 from harmony.jobs.local import children, durable, program, waiting
 from harmony.jobs.local.config import LocalExecutorConfig
 from harmony.jobs.local.follower import Follower
@@ -53,7 +53,7 @@ class LocalJobExecutor(JobExecutor):
         super().__init__(url, config if config is not None else LocalExecutorConfig())
         assert isinstance(self.config, LocalExecutorConfig)
         self._settings = self.config
-        self._launchers: dict[str, Launcher] = {}
+        self._launchers = Launchers()
         self._begin()
 
     def _begin(self) -> None:
@@ -96,14 +96,13 @@ class LocalJobExecutor(JobExecutor):
                 self._start(Run(job, self._follower))
 
     def _launcher(self, spec: JobSpec) -> Launcher:
-        name = spec.launcher or DEFAULT_LAUNCHER_NAME
-        found = self._launchers.get(name)
-        if found is None:
-            try:
-                found = self._launchers[name] = Launcher.get_instance(name)
-            except PluginError as error:
-                raise InvalidJobException(f"launcher={name!r}: {error}", error) from error
-        return found
+        launcher = self._launchers.of(spec)
+        if launcher.allocation and launcher.allocation not in {**os.environ, **(spec.environment or {})}:
+            raise InvalidJobException(
+                f"launcher={spec.launcher!r} starts processes in an allocation, and there is none here "
+                f"({launcher.allocation} is not set); use 'mpirun' or 'multiple', or submit to the batch system"
+            )
+        return launcher
 
     def _start(self, run: Run) -> None:
         """Start the program of a job. Raises as `submit` does, with nothing started."""

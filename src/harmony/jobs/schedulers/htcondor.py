@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, ended, failed, is_transient, one_line
+from harmony.jobs.schedulers._json import json_in
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
@@ -57,7 +57,8 @@ class HTCondor(Scheduler):
             "executable": "/bin/bash",
             "transfer_executable": "False",
             "should_transfer_files": "NO",
-            "batch_name": _text(order.name.strip() or "job"),
+            # a \ at the end would take the next line in
+            "batch_name": _text(re.sub(r"\\$", "_", order.name.strip()) or "job"),
             "output": self._log(order.log),
             "getenv": str(order.spec.inherit_environment),
             "environment": '"PSIJ_PROCESS=$(Process)"',
@@ -167,7 +168,7 @@ class HTCondor(Scheduler):
         if not done.out.strip():
             return {}
         try:
-            ads = json.loads(done.out)
+            ads = json_in(done.out)
         except ValueError as error:
             raise NoAnswer(f"{command} printed what is not JSON: {done.out[:200]!r}") from error
         if not isinstance(ads, list):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, ended, failed, is_transient, one_line
 from harmony.jobs.schedulers._environment import inherited
+from harmony.jobs.schedulers._json import json_in
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
@@ -77,6 +77,8 @@ class OAR(Scheduler):
         for option, value in options.items():
             one_line("custom_attributes", option)
             dashed = f"-{option}" if len(option) == 1 else f"--{option}"
+            if value is not None and value != value.strip():
+                raise self.refuse(f"oar.{option}", value, "an #OAR line loses blanks at the ends of a value")
             lines.append(f"#OAR {dashed}" if value is None else f"#OAR {dashed} {one_line(option, value)}")
         return lines
 
@@ -162,7 +164,7 @@ class OAR(Scheduler):
         if not done.out.strip():
             return {}
         try:
-            records = json.loads(done.out)
+            records = json_in(done.out)
         except ValueError as error:
             raise NoAnswer(f"oarstat printed what is not JSON: {done.out[:200]!r}") from error
         if not isinstance(records, dict):
