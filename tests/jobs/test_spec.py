@@ -121,7 +121,7 @@ def test_what_cannot_be_is_named(given: dict[str, Any], kind: type[Exception], w
 
 
 def test_one_text_is_no_list_of_arguments() -> None:
-    with pytest.raises(TypeError, match="'-n 3' must be a list of texts"):
+    with pytest.raises(TypeError, match="arguments='-n 3' must be a list"):
         JobSpec("x", arguments="-n 3")
     with pytest.raises(TypeError, match="must be a mapping"):
         JobSpec("x", environment=["A=1"])  # type: ignore[arg-type]

@@ -163,15 +163,14 @@ class Slurm(Scheduler):
         if done.code != 0:
             raise NoAnswer(f"squeue: {done.complaint}")
         found: dict[str, JobStatus] = {}
+        known: dict[str, JobStatus | None] = {}  # most of thousands of jobs wait, for the same reason
         for line in done.out.splitlines():
-            parts = line.split(None, 4)
-            if len(parts) < 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):
-                continue
-            raw = int(parts[2])  # as wait(2) gives it
-            status = _status(parts[1], parts[4].strip() if len(parts) > 4 else "", raw >> 8 & 0xFF, raw & 0x7F)
-            if restarts := int(parts[3]):
-                status.metadata["restarts"] = restarts
-            found.update((job_id, status) for job_id in _ids(parts[0]))
+            job_id, _, rest = line.partition(" ")
+            facts = rest.strip()
+            if facts not in known:
+                known[facts] = _sighting(facts)
+            if (status := known[facts]) is not None:
+                found.update(dict.fromkeys(_ids(job_id), status))
         return found
 
     def accounting_command(self, ids: Sequence[str]) -> list[str]:
@@ -306,6 +305,18 @@ def _ids(text: str) -> list[str]:
             if first.isdecimal() and (last or first).isdecimal():
                 found += [f"{match[1]}_{index}" for index in range(int(first), int(last or first) + 1)]
     return found
+
+
+def _sighting(facts: str) -> JobStatus | None:
+    """What a line of squeue says behind the id; None if that is no such line."""
+    parts = facts.split(None, 3)
+    if len(parts) < 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        return None
+    raw = int(parts[1])  # as wait(2) gives it
+    status = _status(parts[0], parts[3] if len(parts) > 3 else "", raw >> 8 & 0xFF, raw & 0x7F)
+    if restarts := int(parts[2]):
+        status.metadata["restarts"] = restarts
+    return status
 
 
 def _status(state: str, reason: str, exit_code: int, signal: int) -> JobStatus:
