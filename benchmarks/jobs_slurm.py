@@ -27,13 +27,13 @@ while :; do
   sleep 0.05
 done
 """
-#: How the jobs end whose ends are timed.
+#: How the jobs end whose ends are timed; after the first question that psij-python asks, of which there are few.
 _ENDS = {
-    "exit 0": ["-c", "sleep 1"],
-    "exit 3": ["-c", "sleep 1; exit 3"],
+    "exit 0": ["-c", "sleep 4"],
+    "exit 3": ["-c", "sleep 4; exit 3"],
     "scancel": ["-c", "sleep 300"],
 }
-_POLLS = 10
+_POLLS, _INTERVAL = 10, 0.5
 #: Stand in for Slurm where its own work is not what is measured: each call is noted, the answer is a file.
 _CANNED = """\
 #!/bin/sh
@@ -181,10 +181,10 @@ def _first_final(observed: Path) -> dict[str, float]:
 def watch(system: str, count: int, scratch: Path) -> Taken:
     """CPU milliseconds of this process for each look at so many waiting jobs, by an answer from a file.
 
-    Beside it: commands of Slurm's for each look, and the seconds between two looks, of which 1 was asked for.
+    Beside it: commands of Slurm's for each look, and the seconds between two looks, of which half a one was asked for.
     """
     _can(scratch)
-    executor = _executor(system, scratch, interval=1)
+    executor = _executor(system, scratch, interval=_INTERVAL)
     jobs = _many(system, executor, count)
     columns = "{:<20}{:<20}{:<20}\n" if system == "psij" else "{:<40}{:<24}0           0       {:<200}\n"
     state = "PD" if system == "psij" else "PENDING"
@@ -238,4 +238,4 @@ def _until_polls(scratch: Path, number: int) -> None:
     deadline = time.monotonic() + 120
     while _polls(scratch) < number:
         assert time.monotonic() < deadline, "the queue was not looked at often enough within 120 s"
-        time.sleep(0.25)
+        time.sleep(0.1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import click
 import pytest
+from tests.cli_commands import command
 from tests.cli_jobs import gate, here, job, submitted
 
 from harmony.cli.job_records import Record, Records
@@ -128,3 +130,12 @@ def test_an_executor_that_is_gone_is_no_trouble_for_others(here: Path) -> None:
         assert (said in done.stderr, "Traceback" in done.stderr) == (True, False)
     assert path.stem[:8] in listed.stdout
     assert job("wait", other).returncode == 0
+
+
+def test_a_full_disk_is_noticed_before_a_job_is_submitted(here: Path) -> None:
+    ulimit = 'ulimit -f 4; exec "$@"'  # no file may be larger than 4 KiB; Python ignores the signal that comes with it
+    words = [sys.executable, "-m", "harmony", "job", "submit", "--", "touch", "ran"]
+    done = command("bash", "-c", ulimit, "bash", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"harmony: {here / 'jobs'}: File too large\n"
+    assert not (here / "ran").exists()

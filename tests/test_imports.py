@@ -79,9 +79,10 @@ def import_error(module: str) -> str:
     return f"{module}: {done.stderr}" if done.returncode else ""
 
 
-def test_each_module_can_be_imported_alone() -> None:
+@pytest.mark.parametrize("part", range(4))
+def test_each_module_can_be_imported_alone(part: int) -> None:
     with ThreadPoolExecutor(2) as pool:
-        errors = [error for error in pool.map(import_error, MODULES) if error]
+        errors = [error for error in pool.map(import_error, MODULES[part::4]) if error]
     assert not errors, "\n".join(errors)
 
 
@@ -117,6 +118,24 @@ def test_jobs_run_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
     assert loaded(modules) - {*sys.stdlib_module_names, "__main__", "harmony"} == set()
     others = {name for name in modules.split() if name.startswith("harmony.") and not name.startswith("harmony.jobs")}
     assert others <= {"harmony.errors", "harmony.plugins", "harmony.resources", "harmony.events"}
+
+
+def test_the_pytest_plugin_loads_nothing_else() -> None:
+    """Every pytest of an environment that has Harmony loads it."""
+    program = (
+        "import sys, pytest\n"
+        "before = set(sys.modules)\n"
+        "import harmony.conformance.plugin\n"
+        "print(*(set(sys.modules) - before))"
+    )
+    assert set(fresh(program).split()) <= {"harmony", "harmony.conformance", "harmony.conformance.plugin"}
+
+
+def test_a_failed_promise_of_a_suite_is_explained() -> None:
+    """pytest rewrites the assertions of test files by itself; those of our suites it has to be told of."""
+    from harmony.conformance.executors import ends
+
+    assert "@pytest_ar" in vars(ends)
 
 
 def imported(path: Path) -> set[str]:

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from harmony.conformance.emulators import Emulator, cobalt, flux_options, lsf_options, nqsv, oar, sge, slurm_request
+from harmony.conformance.emulators.dialect import dialect
 from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.htcondor_submit import Description
 from harmony.conformance.emulators.model import Call, Request
 from harmony.conformance.emulators.options import directive_lines, long_options, words
-from harmony.conformance.emulators.pbs import PBS
-from harmony.conformance.emulators.pbs_classic import PBSClassic
+from harmony.conformance.emulators.pbs_base import PBSFamily
 from harmony.jobs.scheduler import Order, Scheduler
 from harmony.jobs.schedulers.cobalt import Cobalt
 from harmony.jobs.schedulers.flux import Flux
@@ -21,8 +21,8 @@ from harmony.jobs.schedulers.htcondor import HTCondor
 from harmony.jobs.schedulers.lsf import LSF
 from harmony.jobs.schedulers.nqsv import NQSV
 from harmony.jobs.schedulers.oar import OAR
-from harmony.jobs.schedulers.pbs import PBS as PBSScheduler
-from harmony.jobs.schedulers.pbs_classic import PBSClassic as PBSClassicScheduler
+from harmony.jobs.schedulers.pbs import PBS
+from harmony.jobs.schedulers.pbs_classic import PBSClassic
 from harmony.jobs.schedulers.sge import GridEngine
 from harmony.jobs.schedulers.slurm import Slurm
 from harmony.jobs.shell import Here
@@ -30,7 +30,7 @@ from harmony.jobs.shell import Here
 SCHEDULERS: dict[str, Scheduler] = {
     each.name: each
     for each in (
-        Slurm(), PBSScheduler(), PBSClassicScheduler(), GridEngine(), LSF(), Cobalt(), HTCondor(), Flux(), OAR(), NQSV()
+        Slurm(), PBS(), PBSClassic(), GridEngine(), LSF(), Cobalt(), HTCondor(), Flux(), OAR(), NQSV()
     )
 }  # fmt: skip
 
@@ -52,7 +52,7 @@ def options(scheduler: Scheduler, order: Order, directory: Path) -> Read:
             inner, slurm_request.SBATCH_SHORT, slurm_request.SBATCH, "sbatch", slurm_request.ALIASES
         )[0]  # fmt: skip
     if name in ("pbs", "pbs_classic"):
-        letters = (PBS if name == "pbs" else PBSClassic).qsub_options
+        letters = cast(PBSFamily, dialect(name)).qsub_options
         inner = [word for line in directive_lines(text, "#PBS") for word in words(line, "qsub", escapes=" ")]
         return long_options(inner, letters, {}, "qsub")[0]
     if name == "sge":

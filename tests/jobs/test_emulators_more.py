@@ -6,13 +6,17 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.jobs import systems
 from tests.jobs.typed import Make, labs
 
+from harmony.conformance.emulators import Emulator
 from harmony.conformance.emulators.flux_text import f58, fluid, parsed
 from harmony.conformance.emulators.model import How
+from harmony.jobs import Job, JobSpec, JobState
 
 
 @pytest.fixture
@@ -227,3 +231,39 @@ def test_a_queue_full_of_odd_foreign_jobs_is_shown(lab: Make, name: str, command
         assert "the emulator failed" not in done.stderr
         assert done.returncode == 0
         assert done.stdout or command == "bjobs -w"
+
+
+# -- what others lack
+
+
+def test_grid_engine_takes_two_exit_statuses_for_orders(lab: Make) -> None:
+    here = lab("sge")
+    here.out("qsub -o /dev/null -j y", "[ $RESTARTED = 1 ] || exit 99\nexit 3\n")
+    here.ended()
+    assert (here.emulator.job("1").restarts, here.emulator.job("1").exit_code) == (1, 3)
+    here.out("qsub -o /dev/null -j y", "exit 100\n")
+    here.emulator.wait_until(lambda: here.emulator.job("2").reason == "launch")
+    assert " Eqw " in here.out("qstat")
+    here.out("qdel 2")
+
+
+def test_grid_engine_has_orders_from_no_program_of_harmony(tmp_path: Path) -> None:
+    with Emulator("sge", tmp_path / "lab") as here, systems.executor("sge", tmp_path / "work") as executor:
+        for code in (99, 100):
+            job = Job(JobSpec("sh", ["-c", f"exit {code}"]))
+            executor.submit(job)
+            status = job.wait(timedelta(seconds=30))
+            assert status is not None
+            assert (status.state, status.exit_code, status.reason) == (JobState.FAILED, code, "exit")
+        assert [each.restarts for each in here.jobs()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("slurm", "sbatch --wait --wrap true"), ("slurm", "sbatch --test-only --wrap true"), ("pbs", "qsub -I"),
+     ("pbs_classic", "qsub -X"), ("sge", "qsub -sync y -b y true"), ("sge", "qsub -now y -b y true")],
+)  # fmt: skip
+def test_what_an_emulator_cannot_do_it_refuses(lab: Make, name: str, command: str) -> None:
+    done = lab(name).sh(command)
+    assert done.returncode != 0
+    assert "this emulated" in done.stderr

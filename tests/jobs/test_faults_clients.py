@@ -6,18 +6,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.jobs import systems
 from tests.jobs.faults import Rig, client, rig, slurm, start, told
 
-from harmony.jobs import InvalidStateException, Job, JobExecutor, JobSpec, JobState, JobStatus, SubmitException
+from harmony.jobs import InvalidStateException, Job, JobSpec, JobState, JobStatus
 
 __all__ = ["rig", "slurm", "start"]  # fixtures
 

@@ -85,22 +85,23 @@ def test_refusals() -> None:
 
 
 ANSWER = """\
-ƒ1|11|DEPEND|||||
-ƒ2|12|SCHED|||||
-ƒ3|13|RUN|||||
-ƒ4|14|CLEANUP|COMPLETED|0||
-ƒ5|15|INACTIVE|COMPLETED|0||
-ƒ6|16|INACTIVE|FAILED|3||
-ƒ7|17|INACTIVE|FAILED|137||
-ƒ8|18|INACTIVE|FAILED|-9||
-ƒ9|19|INACTIVE|TIMEOUT|142|timeout|resource allocation expired
-ƒA|20|INACTIVE|CANCELED|-128|cancel|
-ƒB|21|INACTIVE|CANCELED|143|cancel|
-ƒC|22|INACTIVE|FAILED|1|alloc|unsatisfiable request | odd
-ƒD|23|INACTIVE|CANCELED|-128|dependency|dependency afterok failed
-ƒE|24|INACTIVE|FAILED|68|node-failure|lost host7
-ƒF|25|STRANGE|||||
-ƒG|26|INACTIVE|ODD|0||
+ƒ1|11|DEPEND||||||
+ƒ2|12|SCHED||||||
+ƒ3|13|RUN||||||
+ƒ4|14|CLEANUP|COMPLETED|0|||
+ƒ5|15|INACTIVE|COMPLETED|0|||
+ƒ6|16|INACTIVE|FAILED|3|||
+ƒ7|17|INACTIVE|FAILED|137|||
+ƒ8|18|INACTIVE|FAILED|-9|||
+ƒ9|19|INACTIVE|TIMEOUT|142|0|timeout|resource allocation expired
+ƒA|20|INACTIVE|CANCELED|-128|0|cancel|
+ƒB|21|INACTIVE|CANCELED|143|0|cancel|
+ƒC|22|INACTIVE|FAILED|1|0|alloc|unsatisfiable request | odd
+ƒD|23|INACTIVE|CANCELED|-128|0|dependency|dependency afterok failed
+ƒE|24|INACTIVE|FAILED|68|0|node-failure|lost host7
+ƒF|25|STRANGE||||||
+ƒG|26|INACTIVE|ODD|0|||
+ƒH|27|INACTIVE|FAILED|5|3|dependency|after: is deprecated
 no job at all
 """
 
@@ -124,13 +125,14 @@ def test_statuses() -> None:
         "fE": ("FAILED", None, "node_failure"),
         "fF": ("QUEUED", None, None),
         "fG": ("COMPLETED", 0, None),
+        "fH": ("FAILED", 5, "exit"),  # it was only warned
     }
     assert found["fC"].message == "unsatisfiable request | odd"
     assert found["ƒ6"] is found["f6"] is found["16"]
 
 
 def test_unknown_jobs_are_not_in_the_queue() -> None:
-    assert FLUX.statuses(said("ƒ3|13|RUN|||||\n", "JobID ƒ4 unknown\n", 1)).keys() == {"f3", "ƒ3", "13"}
+    assert FLUX.statuses(said("ƒ3|13|RUN||||||\n", "JobID ƒ4 unknown\n", 1)).keys() == {"f3", "ƒ3", "13"}
     assert FLUX.statuses(said(err="JobID ƒ4 unknown\nJobID ƒ5 unknown\n", code=1)) == {}
 
 
@@ -151,4 +153,4 @@ def test_cancelling() -> None:
 
 
 def test_listing() -> None:
-    assert FLUX.listed(said("ƒ1|11|DEPEND|||||\nƒ3|13|RUN|||||\n")) == ["f1", "f3"]
+    assert FLUX.listed(said("ƒ1|11|DEPEND||||||\nƒ3|13|RUN||||||\n")) == ["f1", "f3"]

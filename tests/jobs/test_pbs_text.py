@@ -292,3 +292,13 @@ def test_acting() -> None:
     assert OPENPBS.listed(said("1.s\n2[].s\nnonsense here\n")) == ["1.s", "2[].s"]
     with pytest.raises(NoAnswer):
         OPENPBS.listed(said("", "qselect: cannot connect to server", 1))
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(129, 129), (192, 192), (255, 255), (193, 193), (256 + 9, 137), (128, 128)]
+)  # fmt: skip
+def test_exit_status_is_that_of_a_signal_only_where_there_is_such_a_signal(code: int, told: int) -> None:
+    text = f"Job Id: 1.s\n    job_state = F\n    substate = 93\n    Exit_status = {code}\n    stime = x\n"
+    status = PBS().statuses(said(text))["1.s"]
+    assert status.exit_code == told
+    assert (status.reason == "signal") is (128 < code <= 192 or code > 256)

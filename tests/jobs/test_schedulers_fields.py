@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.jobs.readers import SCHEDULERS, options, understood
@@ -15,6 +16,8 @@ from harmony.conformance.emulators import Emulator
 from harmony.errors import InvalidJobException
 from harmony.jobs.scheduler import Order, Scheduler
 from harmony.jobs.shell import Here
+
+T = TypeVar("T")
 
 SYSTEMS = pytest.mark.parametrize("name", SCHEDULERS)
 GIB = 2**30
@@ -59,6 +62,14 @@ def asked(system: str, /, **fields: Any) -> Order:
     return order(custom_attributes=attributes, **fields)
 
 
+def read(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """What is found, or the refusal."""
+    try:
+        return ask(), ""
+    except InvalidJobException as error:
+        return None, str(error)
+
+
 def said(scheduler: Scheduler, wanted: Order) -> tuple[str, ...]:
     """All that the system is told."""
     return (*scheduler.directives(wanted), *scheduler.preamble(wanted), *scheduler.submit_command("/work/1.sh"))
@@ -70,13 +81,15 @@ def test_no_field_is_dropped(name: str, field: str) -> None:
     """psij-python's defect 8: cores, GPUs, walltimes and the like were lost on the way to the scheduler."""
     scheduler = SCHEDULERS[name]
     default = said(scheduler, asked(name))
-    told = []
+    told: list[tuple[str, ...]] = []
+    refusals = []
     for value in VALUES[field]:
         try:
             told.append(said(scheduler, asked(name, **{field: value})))
         except InvalidJobException as error:
-            assert field in str(error)
+            refusals.append(str(error))
             told.append((f"refused {value}",))
+    assert all(field in refusal for refusal in refusals)
     if (name, field) in GIVEN:
         assert told == [default, default]
     else:
@@ -190,14 +203,14 @@ def test_odd_values_are_quoted_once_or_refused(name: str, field: str, odd: str, 
     def with_value(text: str) -> Order:
         return asked(name, **({"custom_attributes": {key: text}} if field == "custom" else {field: text}))
 
-    try:
-        found = options(scheduler, with_value(value), tmp_path)
-    except InvalidJobException as error:
-        said_so = re.search(rf"\b{re.escape((option or '').lstrip('+'))}\b|custom_attributes", str(error))
-        assert said_so if field == "custom" else field in str(error)
+    found, refusal = read(lambda: options(scheduler, with_value(value), tmp_path))
+    if refusal:
+        said_so = re.search(rf"\b{re.escape((option or '').lstrip('+'))}\b|custom_attributes", refusal)
+        assert said_so if field == "custom" else field in refusal
         assert odd != "plain" or option is None
         return
     assert option is not None
+    assert found is not None
     assert (option, BEFORE.get((name, field), "") + value) in found
     usual = options(scheduler, with_value("R1"), tmp_path)
     assert [each for each, _ in found] == [each for each, _ in usual]  # nothing else has come in
@@ -231,10 +244,9 @@ def test_log_is_where_it_was_asked_for(name: str, odd: str, tmp_path: Path) -> N
     directory = tmp_path / MORE_ODD[odd]
     directory.mkdir()
     log, path = directory / "1.out", tmp_path / "job.sh"
-    try:
-        head = scheduler.directives(order(log=str(log)))
-    except InvalidJobException as error:
-        assert "work_directory" in str(error)
+    head, refusal = read(lambda: scheduler.directives(order(log=str(log))))
+    if head is None:
+        assert "work_directory" in refusal or "log" in refusal
         return
     preamble = [line for line in scheduler.preamble(order()) if line.startswith("exec ")]
     path.write_text("\n".join(["#!/bin/bash", *head, *preamble, "echo said; echo complained >&2"]) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ HOW = [("SUCCESS", "exit 0", False), ("ERROR", "exit 3", False), ("CANCEL", "exi
 @pytest.mark.parametrize(("how", "program", "cancelled"), HOW)
 def test_conditions(bench: Bench, far: Path, flags: StageOutFlags, how: str, program: str, cancelled: bool) -> None:
     if cancelled:
-        Path(bench.place.cancel_flag).write_text("")
+        program = f"touch {shlex.quote(bench.place.cancel_flag)}; {program}"
     make(bench.home / "a", "file")
     make(bench.home / "junk", "directory")
     out = [StageOut("a", far / "b", flags)]
@@ -138,11 +139,16 @@ def test_conditions(bench: Bench, far: Path, flags: StageOutFlags, how: str, pro
 
 
 def test_cancel_that_came_too_late_counts_as_success(bench: Bench, far: Path) -> None:
-    Path(bench.place.cancel_flag).write_text("")
     make(bench.home / "a", "file")
     out = [StageOut("a", far / "good", ON_SUCCESS), StageOut("a", far / "cancelled", ON_CANCEL)]
-    assert bench.run(JobSpec("true", stage_out=out)).end == (0, "done")
+    assert bench.run(JobSpec("touch", [bench.place.cancel_flag], stage_out=out)).end == (0, "done")
     assert os.listdir(far) == ["good"]
+
+
+def test_job_that_was_cancelled_before_its_program_is_not_started(bench: Bench) -> None:
+    Path(bench.place.cancel_flag).write_text("")
+    assert bench.run(JobSpec("touch", ["done"])).end == (143, "done")
+    assert os.listdir(bench.home) == []
 
 
 def test_missing_file_is_no_error_if_it_need_not_be_present(bench: Bench, far: Path) -> None:
@@ -283,9 +289,10 @@ def test_defect_relative_source_is_not_the_submitters(bench: Bench, far: Path, m
 
 
 def test_defect_on_cancel_is_never_honoured(bench: Bench, far: Path) -> None:
-    Path(bench.place.cancel_flag).write_text("")
     out = [StageOut("partial", far / "saved", ON_CANCEL)]
-    ran = bench.run(JobSpec("sh", ["-c", "echo 1 >partial; kill $$"], stage_out=out))
+    ran = bench.run(
+        JobSpec("sh", ["-c", f"touch {shlex.quote(bench.place.cancel_flag)}; echo 1 >partial; kill $$"], stage_out=out)
+    )
     assert ran.end == (143, "done")
     assert (far / "saved").read_text() == "1\n"
 

@@ -32,14 +32,18 @@ done
 quiet() { "$@" </dev/null >"$DIR/log/packages.log" 2>&1 || { tail -n 5 "$DIR/log/packages.log" >&2; die "$* failed"; }; }
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get here"
-  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
-  apt-cache policy oar-server 2>/dev/null | grep -q 'Candidate: [0-9]' || quiet "${apt[@]}" update
+  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=15 -o Acquire::Retries=1 -q)
+  exec 9>/run/batch-lab.lock # one lab at a time installs; closed below, for daemons would inherit it
+  flock -w 120 9 || die "another lab has been installing packages for 2 minutes"
+  apt-cache policy oar-server 2>/dev/null | grep -q 'Candidate: [0-9]' || quiet timeout 60 "${apt[@]}" update
+  quiet timeout 120 "${apt[@]}" install -y --no-install-recommends --download-only "${missing[@]}"
   made=; if [ ! -e /usr/sbin/policy-rc.d ]; then # the packages must not start their services
     made=1; printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   fi
   quiet "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
   [ -z "$made" ] || { rm -f /usr/sbin/policy-rc.d; trap - EXIT; }
+  exec 9>&-
 fi
 runs /var/run/oar-server.pid Almighty && [ ! -s "$DIR/user" ] && die "an OAR of somebody else runs on this host"
 id "$ACCOUNT" >/dev/null 2>&1 || useradd --no-create-home --home-dir / --shell /bin/bash "$ACCOUNT"

@@ -31,10 +31,12 @@ done
 quiet() { "$@" </dev/null >"$DIR/log/packages.log" 2>&1 || { tail -n 5 "$DIR/log/packages.log" >&2; die "$* failed"; }; }
 if [ ${#missing[@]} -gt 0 ] || [ "${SGE_LAB_UNPACK:-0}" = 1 ]; then
   command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get here"
-  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
+  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=15 -o Acquire::Retries=1 -q)
   known() { apt-cache policy gridengine-master 2>/dev/null | grep -q 'Candidate: [0-9]'; }
   if [ "$(id -u)" = 0 ] && [ "${SGE_LAB_UNPACK:-0}" != 1 ]; then
-    known || quiet "${apt[@]}" update
+    exec 9>/run/batch-lab.lock # one lab at a time installs; closed below, for daemons would inherit it
+    flock -w 120 9 || die "another lab has been installing packages for 2 minutes"
+    known || quiet timeout 60 "${apt[@]}" update
     # mailx, which gridengine-common wants, would bring a mail server: stand in for it
     if ! dpkg-query -W -f '${Provides} ${db:Status-Status}\n' 2>/dev/null | grep -q 'mailx.* installed'; then
       mkdir -p "$DIR/mailx/DEBIAN"
@@ -43,6 +45,7 @@ if [ ${#missing[@]} -gt 0 ] || [ "${SGE_LAB_UNPACK:-0}" = 1 ]; then
       quiet dpkg-deb -b "$DIR/mailx" "$DIR/lab-mailx.deb"
       missing+=("$DIR/lab-mailx.deb")
     fi
+    quiet timeout 120 "${apt[@]}" install -y --no-install-recommends --download-only "${missing[@]}"
     printf 'gridengine-%s shared/gridengineconfig boolean false\n' common client exec master | debconf-set-selections
     made=; if [ ! -e /usr/sbin/policy-rc.d ]; then # the packages must not start their services
       made=1; printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
@@ -50,16 +53,17 @@ if [ ${#missing[@]} -gt 0 ] || [ "${SGE_LAB_UNPACK:-0}" = 1 ]; then
     fi
     quiet "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
     [ -z "$made" ] || { rm -f /usr/sbin/policy-rc.d; trap - EXIT; }
+    exec 9>&-
   else
     PREFIX=$DIR/packages
     if [ ! -e "$PREFIX/done" ]; then
       mkdir -p "$PREFIX" "$DIR"/apt/{lists,archives}/partial
       apt+=(-o Dir::Cache="$DIR/apt")
-      known || { apt+=(-o Dir::State::Lists="$DIR/apt/lists"); quiet "${apt[@]}" update; }
+      known || { apt+=(-o Dir::State::Lists="$DIR/apt/lists"); quiet timeout 60 "${apt[@]}" update; }
       mapfile -t all < <("${apt[@]}" -s install --no-install-recommends "${want[@]}" gridengine-common 2>/dev/null |
         sed -n 's/^Inst \([^ ]*\) .*/\1/p' | grep -E '^(gridengine-|lib)' || true)
       [ ${#all[@]} -gt 0 ] || all=("${want[@]}" gridengine-common)
-      (cd "$DIR/apt" && quiet "${apt[@]}" download "${all[@]}" && for file in *.deb; do dpkg -x "$file" "$PREFIX"; done)
+      (cd "$DIR/apt" && quiet timeout 120 "${apt[@]}" download "${all[@]}" && for file in *.deb; do dpkg -x "$file" "$PREFIX"; done)
       touch "$PREFIX/done"
     fi
   fi

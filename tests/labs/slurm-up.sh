@@ -32,24 +32,28 @@ done
 quiet() { "$@" </dev/null >"$DIR/log/packages.log" 2>&1 || { tail -n 5 "$DIR/log/packages.log" >&2; die "$* failed"; }; }
 if [ ${#missing[@]} -gt 0 ] || [ "${SLURM_LAB_UNPACK:-0}" = 1 ]; then
   command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get here"
-  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
+  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::http::Timeout=15 -o Acquire::Retries=1 -q)
   if [ "$(id -u)" = 0 ] && [ "${SLURM_LAB_UNPACK:-0}" != 1 ]; then
-    apt-cache policy slurmctld 2>/dev/null | grep -q 'Candidate: [0-9]' || quiet "${apt[@]}" update
+    exec 9>/run/batch-lab.lock # one lab at a time installs; closed below, for daemons would inherit it
+    flock -w 120 9 || die "another lab has been installing packages for 2 minutes"
+    apt-cache policy slurmctld 2>/dev/null | grep -q 'Candidate: [0-9]' || quiet timeout 60 "${apt[@]}" update
+    quiet timeout 120 "${apt[@]}" install -y --no-install-recommends --download-only "${missing[@]}"
     made=; if [ ! -e /usr/sbin/policy-rc.d ]; then # the packages must not start their services
       made=1; printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
       trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     quiet "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
     [ -z "$made" ] || { rm -f /usr/sbin/policy-rc.d; trap - EXIT; }
+    exec 9>&-
   else
     PREFIX=$DIR/root
     if [ ! -e "$PREFIX/done" ]; then
       mkdir -p "$PREFIX" "$DIR"/apt/{lists,archives}/partial
       apt+=(-o Dir::Cache="$DIR/apt")
-      apt-cache policy slurmctld 2>/dev/null | grep -q 'Candidate: [0-9]' || { apt+=(-o Dir::State::Lists="$DIR/apt/lists"); quiet "${apt[@]}" update; }
+      apt-cache policy slurmctld 2>/dev/null | grep -q 'Candidate: [0-9]' || { apt+=(-o Dir::State::Lists="$DIR/apt/lists"); quiet timeout 60 "${apt[@]}" update; }
       mapfile -t all < <("${apt[@]}" -s install --no-install-recommends "${want[@]}" 2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
       [ ${#all[@]} -gt 0 ] || die "apt-get does not know the packages ${want[*]}"
-      (cd "$DIR/apt" && quiet "${apt[@]}" download "${all[@]}" && for file in *.deb; do dpkg -x "$file" "$PREFIX"; done)
+      (cd "$DIR/apt" && quiet timeout 120 "${apt[@]}" download "${all[@]}" && for file in *.deb; do dpkg -x "$file" "$PREFIX"; done)
       # what the packages' installation would link
       for file in "$PREFIX"/usr/bin/*-wlm "$PREFIX"/usr/sbin/*-wlm; do [ ! -e "$file" ] || ln -sf "${file##*/}" "${file%-wlm}"; done
       touch "$PREFIX/done"

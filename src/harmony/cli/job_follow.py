@@ -94,7 +94,8 @@ def keep_when_final(executor: JobExecutor, records: Records, known: Callable[[],
     def heard(job: Job, status: JobStatus) -> None:
         record = known().get(job.id)
         if status.final and record is not None:
-            records.keep(record)
+            with contextlib.suppress(OSError):  # it is tried again when the command ends, and said then
+                records.keep(record)
 
     executor.set_job_status_callback(heard)
 
@@ -147,7 +148,11 @@ class Following:
     def keep(self) -> None:
         """Write what has become known."""
         for record in self.open:
-            self._records.keep(record)
+            try:
+                self._records.keep(record)
+            except OSError as error:
+                complain(f"{self._records.directory}: what has become known cannot be written: {error.strerror}")
+                return
 
     def close(self) -> None:
         """Follow no more."""

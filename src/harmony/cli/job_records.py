@@ -24,6 +24,8 @@ from harmony.jobs import Job, JobState, Reason
 VARIABLE = "HARMONY_JOBS"
 #: As much of an id must be given.
 _LEAST = 4
+#: More than a record has bytes: on a full disk, an empty file can often be made.
+_PROBE = 8192
 
 
 @dataclass
@@ -84,8 +86,11 @@ class Records:
     def prepare(self) -> None:
         """Make the directory, so that what is wrong with it is known before a job is submitted. Raises `OSError`."""
         self._make()
-        with tempfile.TemporaryFile(dir=self.directory):
-            pass
+        try:
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                file.write(bytes(_PROBE))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.directory)) from error
 
     def _make(self) -> None:
         for directory in (self.directory, self.directory / "ended"):
@@ -106,13 +111,15 @@ class Records:
             return
         self._make()
         descriptor, path = tempfile.mkstemp(dir=self.directory, prefix=".")
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(data, file)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(data, file)
+            os.replace(path, self._ended(job_id) if final else self._path(job_id))
+        except BaseException:
+            os.unlink(path)
+            raise
         if final:
-            os.replace(path, self._ended(job_id))
             self._path(job_id).unlink(missing_ok=True)
-        else:
-            os.replace(path, self._path(job_id))
 
     def forget(self, record: Record) -> None:
         """Delete a record."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 import uuid
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from harmony.cli.job_follow import keep_when_final, make_executor, reported, status_of, tidy, verdict
+from harmony.cli.job_follow import FAILED, keep_when_final, make_executor, reported, status_of, tidy, verdict
 from harmony.cli.job_records import Record, Records, complain
 from harmony.cli.job_spec import make_spec
 from harmony.errors import HarmonyError
@@ -38,14 +39,16 @@ def submit(options: Mapping[str, Any]) -> int:
         for job in jobs:
             if job.native_id is not None:
                 kept[job.id] = Record(job, options["executor"], work, time.time(), array)
-        _keep_all(kept, records)
+        if not _keep_all(kept, records):
+            return FAILED
         if problem is not None:
             return _refused(problem, kept, len(jobs))
         return _tell(kept, array, executor, options)
     finally:
         executor.close()
-        for record in kept.values():
-            records.keep(record)
+        with contextlib.suppress(OSError):  # it was said already
+            for record in kept.values():
+                records.keep(record)
         tidy(list(kept.values()))
 
 
@@ -83,7 +86,8 @@ def _hand_over(executor: JobExecutor, jobs: Sequence[Job], others: Mapping[str, 
     return None
 
 
-def _keep_all(kept: Mapping[str, Record], records: Records) -> None:
+def _keep_all(kept: Mapping[str, Record], records: Records) -> bool:
+    written = True
     for record in kept.values():
         try:
             records.keep(record)
@@ -92,7 +96,8 @@ def _keep_all(kept: Mapping[str, Record], records: Records) -> None:
                 f"{record.executor}:{record.job.native_id} is submitted, but its record cannot be written "
                 f"({error.strerror}); `harmony job attach {record.executor} {record.job.native_id}` takes it up later"
             )
-            raise
+            written = False
+    return written
 
 
 def _refused(problem: HarmonyError, kept: Mapping[str, Record], wanted: int) -> int:

@@ -73,7 +73,12 @@ class BatchSchedulerExecutorConfig(JobExecutorConfig):
 
 
 class BatchJobExecutor(JobExecutor):
-    """Submits jobs to one batch system and follows them. Made by `JobExecutor.get_instance`."""
+    """Submits jobs to one batch system and follows them. Made by `JobExecutor.get_instance`.
+
+    A program that is killed loses no job that it has kept with `Job.to_dict` after its submission. One that was being
+    submitted then is in `list`, if the scheduler has taken it; attached by its id, it is followed by what the queue and
+    accounting tell.
+    """
 
     def __init__(
         self,

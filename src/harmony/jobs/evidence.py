@@ -84,7 +84,8 @@ class Case:
             return None
         if self._end is not None and marker.attempt > self._end.attempt:
             self._end = None  # the scheduler has started the job anew
-        self._doubted = None
+        if self._doubted is not None and marker.attempt > self._doubted.attempt:
+            self._doubted = None
         assert marker.state is not None
         return JobStatus(marker.state, marker.time)
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import harmony
 from harmony import plugins
-from harmony.errors import InvalidJobException, InvalidStateException, PluginError
+from harmony.errors import InvalidJobException, InvalidStateException, PluginError, shown
 from harmony.jobs.job import Callback, Job, Timeout, as_function
 from harmony.jobs.spec import JobSpec
-from harmony.jobs.state import JobState, JobStatus
+from harmony.jobs.state import JobStatus
 
 EXECUTORS = "harmony.executors"
 #: What a job may wait for: the key words of `submit`, and what each asks of the other job.
@@ -156,22 +156,30 @@ class JobExecutor(ABC):
         All are checked before the first is handed over. If the scheduler refuses some, the error tells of the first
         such; jobs that it has taken are QUEUED, all others NEW.
         """
-        if len({id(job) for job in jobs}) != len(jobs):
-            raise InvalidStateException("submit_all was given the same job twice; make a Job for each run")
+        if isinstance(jobs, Job | str) or not isinstance(jobs, Iterable):
+            raise InvalidJobException(f"jobs={shown(jobs)} must be a list of jobs")
+        jobs = list(jobs)
         for job in jobs:
             self._check_job(job)
-        self._submit(jobs, Dependencies.of(self, after=after, after_ok=after_ok, after_any=after_any))
+        dependencies = Dependencies.of(self, after=after, after_ok=after_ok, after_any=after_any)
+        claimed: list[Job] = []
+        try:
+            for job in jobs:
+                job.claim(self)
+                claimed.append(job)
+            self._submit(jobs, dependencies)
+        finally:
+            for job in claimed:
+                job.release()
 
     @abstractmethod
     def _submit(self, jobs: Sequence[Job], dependencies: Dependencies) -> None:
         """Submit jobs that `_check_job` has passed."""
 
     def _check_job(self, job: Job) -> JobSpec:
-        """Return the specification of a job that may be submitted. Raises as `submit` does."""
+        """Return the specification of a job, if it is sound. Raises as `submit` does."""
         if not isinstance(job, Job):
             raise InvalidJobException(f"{job!r} must be a Job")
-        if job.executor is not None or job.status.state is not JobState.NEW or job.native_id is not None:
-            raise InvalidStateException(f"{job!r} was submitted before; make another Job of the same specification")
         if not isinstance(job.spec, JobSpec):
             raise InvalidJobException(f"{job!r} has no JobSpec: spec={job.spec!r}")
         job.spec.check()
@@ -232,11 +240,17 @@ class JobExecutor(ABC):
 
     def _to_attach(self, job: Job, native_id: str | None) -> str:
         """Return the native id to follow. Raises as `attach` does."""
+        if not isinstance(job, Job):
+            raise InvalidJobException(f"{shown(job)} must be a Job")
         found = native_id if native_id is not None else job.native_id
         if job.executor is not None or (native_id is not None and job.native_id not in (None, native_id)):
             raise InvalidStateException(f"{job!r} belongs to an executor; attach a new Job")
         if not isinstance(found, str) or not found:
             raise InvalidJobException(f"native_id={found!r} must be the scheduler's id of a job")
+        if job.origin not in (None, self.name):
+            raise InvalidJobException(
+                f"{job!r} is a job of the executor {job.origin!r}, which {self.name!r} cannot follow"
+            )
         return found
 
 

@@ -135,9 +135,7 @@ class Follower:
         """Ask about all jobs now; return when the answer is taken in."""
         with self._changed:
             items = [item for item in self._followed.values() if not item.finished]
-        for item in items:
-            for name in item.place.marker_names() if item.place is not None else ():
-                self._heard(name)
+        self._look_again(items)
         items = [item for item in items if not item.finished]
         if items:
             self._poll(items)

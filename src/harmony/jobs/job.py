@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
@@ -13,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmony.errors import InvalidJobException, InvalidStateException
+from harmony.errors import InvalidJobException, InvalidStateException, shown
 from harmony.jobs.spec import JobSpec
 from harmony.jobs.state import JobState, JobStatus, Reason
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from harmony.jobs.executor import JobExecutor
 
 logger = logging.getLogger("harmony.jobs")
+#: Whether this thread is in a status callback.
+_here = threading.local()
 
 
 class JobStatusCallback(ABC):
@@ -54,13 +57,23 @@ def in_seconds(name: str, value: Timeout) -> float | None:
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value!r} must be a timedelta, a number of seconds, or None")
-    return float(value)
+    if math.isnan(value):
+        raise ValueError(f"{name}={value!r} must be a number of seconds")
+    return float(min(value, threading.TIMEOUT_MAX))
 
 
 def _ended_by_itself(status: JobStatus) -> bool:
     """Whether a failure is the program's own exit, after which the job script has gone on to its end."""
     by_itself = status.reason in (Reason.EXIT.value, Reason.SIGNAL.value)
     return status.state is JobState.FAILED and by_itself and status.metadata.get("phase", "done") == "done"
+
+
+def _states(states: JobState | Sequence[JobState] | None) -> list[JobState]:
+    if states is None or isinstance(states, JobState):
+        return [] if states is None else [states]
+    if not isinstance(states, Sequence) or not all(isinstance(state, JobState) for state in states):
+        raise TypeError(f"target_states={shown(states)} must be a JobState or several of them")
+    return list(states)
 
 
 class Job:
@@ -74,6 +87,8 @@ class Job:
         self.executor: JobExecutor | None = None
         #: What its executor needs to find it again after a restart; kept by `to_dict`.
         self.record: dict[str, Any] = {}
+        #: The name of the executor that had it when `to_dict` was called.
+        self.origin: str | None = None
         self._id = str(uuid.uuid4())
         self._native_id: str | None = None
         self._status = JobStatus(JobState.NEW)
@@ -137,10 +152,11 @@ class Job:
         """Wait until the job is in one of the states, or past one of them, or in a final one; return its status.
 
         Returns None when `timeout` (seconds or a timedelta; 0 only looks) passes first. Raises `InvalidStateException`
-        if nothing follows the job any more, because its executor was closed.
+        if nothing follows the job: it was not submitted, or its executor was closed; and in a callback, where a wait
+        without a timeout could keep the news from coming that it waits for.
         """
         seconds = in_seconds("timeout", timeout)
-        targets = [target_states] if isinstance(target_states, JobState) else list(target_states or ())
+        targets = _states(target_states)
         deadline = None if seconds is None else time.monotonic() + seconds
 
         def reached() -> bool:
@@ -151,6 +167,12 @@ class Job:
             while not reached():
                 if self._abandoned is not None:
                     raise InvalidStateException(self._abandoned)
+                if deadline is None and self.executor is None:
+                    raise InvalidStateException(
+                        f"{self!r} was not submitted, so a wait without a timeout might never end"
+                    )
+                if deadline is None and getattr(_here, "in_callback", False):
+                    raise InvalidStateException(f"a status callback must not wait for {self!r}: news comes through it")
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
                     return None
@@ -199,11 +221,11 @@ class Job:
         self.executor.cancel(self, grace)
 
     def stdout_text(self) -> str:
-        """What the job has written to `stdout_path` so far. Raises `InvalidJobException` if it has none."""
+        """What the job has written to `stdout_path` so far. Raises `InvalidJobException` if there is no such file."""
         return self._stream_text("stdout_path")
 
     def stderr_text(self) -> str:
-        """What the job has written to `stderr_path` so far. Raises `InvalidJobException` if it has none."""
+        """What the job has written to `stderr_path` so far. Raises `InvalidJobException` if there is no such file."""
         return self._stream_text("stderr_path")
 
     def _stream_text(self, name: str) -> str:
@@ -212,11 +234,32 @@ class Job:
             raise InvalidJobException(f"{name} is not set in the specification of {self!r}, so nothing was kept")
         folder = Path(self.record.get("cwd", ""), Path(self.spec.directory or "").expanduser())
         try:
-            return (folder / path.expanduser()).read_text(errors="replace")
-        except FileNotFoundError:
-            return ""  # it has not begun to write
+            return (folder / path.expanduser()).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError as error:
+            if not self._status.final:
+                return ""  # it has not begun to write
+            raise InvalidJobException(f"{name}={str(path)!r} of {self!r} is not there (any more)", error) from error
+        except OSError as error:
+            raise InvalidJobException(f"{name}={str(path)!r} cannot be read: {error.strerror}", error) from error
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"{self!r} cannot be copied or pickled: it is followed here; to_dict and from_dict move it")
 
     # -- for executors ------------------------------------------------------------------------------
+
+    def claim(self, executor: JobExecutor) -> None:
+        """Take the job for a submission, so that no other takes it. For executors; raises `InvalidStateException`."""
+        with self._changed:
+            if self.executor is not None or self._native_id is not None or self._status.state is not JobState.NEW:
+                raise InvalidStateException(
+                    f"{self!r} was submitted before; make another Job of the same specification"
+                )
+            self.executor = executor
+
+    def release(self) -> None:
+        """Undo `claim`, unless the job was taken. For executors."""
+        if self._native_id is None:
+            self.executor = None
 
     def bind(self, executor: JobExecutor, native_id: str) -> None:
         """Make the job the executor's. For executors."""
@@ -269,10 +312,17 @@ class Job:
             executor = self.executor
             for callback in (self._callback, executor.status_callback if executor is not None else None):
                 if callback is not None:
-                    try:
-                        callback(self, status)
-                    except Exception:
-                        logger.exception("a status callback of %r failed at %s", self, status.state)
+                    self._call(callback, status)
+
+    def _call(self, callback: Callable[[Job, JobStatus], object], status: JobStatus) -> None:
+        before = getattr(_here, "in_callback", False)
+        _here.in_callback = True
+        try:
+            callback(self, status)
+        except BaseException:  # also SystemExit, which would end the thread that brings everybody's news
+            logger.exception("a status callback of %r failed at %s", self, status.state)
+        finally:
+            _here.in_callback = before
 
     # -- outliving the program ----------------------------------------------------------------------
 
@@ -299,11 +349,18 @@ class Job:
         """
         from harmony.jobs.serialize import spec_from_dict
 
-        if data.get("version") != 1:
-            raise InvalidJobException(f"version={data.get('version')!r}: this is not a job that Harmony wrote")
+        if not isinstance(data, Mapping):
+            raise InvalidJobException(f"{shown(data)} must be what Job.to_dict returned")
+        missing = {"id", "native_id", "executor", "spec", "status", "record"} - set(data)
+        if data.get("version") != 1 or missing:
+            raise InvalidJobException(
+                f"version={data.get('version')!r}: this is not a job that Harmony wrote"
+                + (f"; it lacks {', '.join(sorted(missing))}" if missing else "")
+            )
         job = cls(None if data["spec"] is None else spec_from_dict(data["spec"]))
         job._id = data["id"]
         job._native_id = data["native_id"]
         job._status = JobStatus.from_dict(data["status"])
         job.record = dict(data["record"])
+        job.origin = (data["executor"] or {}).get("name")
         return job

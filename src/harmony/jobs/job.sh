@@ -28,6 +28,7 @@ psij_fail() { # CODE SENTENCE
   exit "$1"
 }
 psij_end() { # CODE: every way out leads through here
+  [ "$BASHPID" = "$$" ] || return "$1" # bash may run the trap in a process that a signal ends as it is forked
   trap - EXIT
   trap '' "${psij_signals[@]}"
   psij_plain
@@ -45,6 +46,7 @@ psij_end() { # CODE: every way out leads through here
   [ -z "$psij_theirs" ] || (eval "$psij_theirs")
   psij_mark E ".$psij_code.$psij_blamed"
   [ "$psij_blamed" != walltime ] || kill -s KILL -- "-$$" 2>/dev/null
+  case " ${psij_orders-} " in *" $psij_code "*) exit 1 ;; esac # a status that the scheduler takes for an order
   exit "$psij_code"
 }
 psij_plain() { builtin set +e +a +f +u +C +o posix; } # whatever a sourced script has set
@@ -210,8 +212,8 @@ psij_time_is_up() { # only where no scheduler does this: the process group is th
   fi
   psij_blame 143 walltime
   psij_limit=5
+  trap '' TERM # also for the timer, from its first moment
   psij_clock
-  trap '' TERM
   kill -s TERM -- "-$$" 2>/dev/null || kill -s TERM "$psij_pid" 2>/dev/null
   trap 'psij_caught TERM' TERM
 }

@@ -252,11 +252,11 @@ def _program(spec: JobSpec, launcher: Launcher, limit: float | None) -> list[str
     return [
         *lines,
         "{",
-        "psij_mark S",
         "psij_phase=run",
+        "psij_mark S",
         f"( {command} ) <&0 &" if launcher.starts_here else f"{command} <&0 &",
         "psij_pid=$!",
-        '[ -z "$psij_signal" ] || psij_pass_on "$psij_signal"',  # which came while the program was being started
+        '[ -z "$psij_signal" ] || psij_pass_on "$psij_signal" || :',  # which came while the program was being started
         f"}} <{_stream(spec.stdin_path)} >{_stream(spec.stdout_path)} {error} ||",
         f"psij_fail {SETUP_FAILED} 'an input or output file of the program cannot be opened'",
         "psij_wait",

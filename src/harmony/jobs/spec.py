@@ -13,6 +13,8 @@ from harmony.jobs.attributes import JobAttributes
 from harmony.jobs.resource_spec import ResourceSpec, ResourceSpecV1
 from harmony.jobs.staging import StageIn, StageOut, StageOutFlags
 
+#: Linux passes no argument and no variable that is longer, in bytes.
+_LONGEST = 128 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -230,6 +232,8 @@ def _check_text(name: str, value: object) -> None:
         raise InvalidTypeException(f"{name}={shown(value)} must be a text")
     if value is not None and "\0" in value:
         raise InvalidJobException(f"{name}={shown(value)} must not hold a NUL character")
+    if value is not None and len(value) >= _LONGEST // 4 and len(os.fsencode(value)) >= _LONGEST:
+        raise InvalidJobException(f"{name}={shown(value)} is too long for a program's start; put it into a file")
 
 
 def _check_texts(name: str, values: object) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, Flag
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import ParseResult, unquote, urlparse
+
+E = TypeVar("E", bound=Enum)
 
 
 class URI:
@@ -125,6 +128,18 @@ def _uri(value: URI | Path | str, name: str) -> URI:
     return URI(str(value))
 
 
+def _path(value: object, name: str) -> Path:
+    if not isinstance(value, str | Path):
+        raise TypeError(f"{name}={value!r} must be a Path or a str")
+    return Path(value)
+
+
+def _checked(value: E, kind: type[E], name: str) -> E:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r} must be a {kind.__name__}")
+    return value
+
+
 @dataclass(frozen=True, init=False)
 class StageIn:
     """Bring `source` to `target` before the job starts.
@@ -139,8 +154,8 @@ class StageIn:
 
     def __init__(self, source: URI | Path | str, target: Path | str, mode: StagingMode = StagingMode.COPY) -> None:
         object.__setattr__(self, "source", _uri(source, "source"))
-        object.__setattr__(self, "target", Path(target))
-        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "target", _path(target, "target"))
+        object.__setattr__(self, "mode", _checked(mode, StagingMode, "mode"))
 
 
 @dataclass(frozen=True, init=False)
@@ -163,7 +178,7 @@ class StageOut:
         flags: StageOutFlags = StageOutFlags.ALWAYS,
         mode: StagingMode = StagingMode.COPY,
     ) -> None:
-        object.__setattr__(self, "source", Path(source))
+        object.__setattr__(self, "source", _path(source, "source"))
         object.__setattr__(self, "target", _uri(target, "target"))
-        object.__setattr__(self, "flags", flags.normalized)
-        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "flags", _checked(flags, StageOutFlags, "flags").normalized)
+        object.__setattr__(self, "mode", _checked(mode, StagingMode, "mode"))

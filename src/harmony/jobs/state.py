@@ -45,7 +45,7 @@ class JobState(Enum):
         """Return the state of that name. Raises `ValueError` for a name that is none."""
         try:
             return JobState[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise ValueError(f"there is no job state {name!r}; they are {', '.join(JobState.__members__)}") from None
 
     def __str__(self) -> str:
@@ -141,6 +141,13 @@ class JobStatus:
         """Return the status that `to_dict` described."""
         state = JobState.from_name(data["state"])
         return cls(state, data["time"], data.get("message"), data.get("exit_code"), data.get("metadata"))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, JobStatus):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # its metadata can be changed
 
     def __repr__(self) -> str:
         parts = [self.state.name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -104,7 +103,7 @@ class Submission:
         return Accepted(job, self._hand_over(place.script, [place.script]), place)
 
     def _array(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
-        array_id = f"array-{secrets.token_hex(8)}"
+        array_id = f"array-{os.urandom(8).hex()}"
         places = [Place(directory, job.id, f"{array_id}.{index}") for index, job in enumerate(jobs)]
         for job, place in zip(jobs, places, strict=True):
             self._write(place.script, self.script(job, place, dependencies, in_array=True))

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from harmony.conformance.emulators.model import GENTLE, Call, Job, Refused, Reply, Streams
+from harmony.conformance.emulators.model import GENTLE, Call, How, Job, Refused, Reply, Streams
 
 if TYPE_CHECKING:
     from harmony.conformance.emulators.engine import Machine
@@ -60,6 +60,8 @@ class Dialect(ABC):
     keep: ClassVar[float] = 300.0
     #: Whether a job that cannot be started waits in an error state (reason "launch"), rather than ends.
     stuck: ClassVar[bool] = False
+    #: Exit statuses of a job's script that are orders to the system.
+    orders: ClassVar[Mapping[int, How]] = {}
     #: The number of the first job, and the host's name in ids.
     first_number: ClassVar[int] = 1
     server: ClassVar[str] = "emulator"

@@ -22,7 +22,7 @@ from harmony.conformance.emulators.server import Server
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    
+
 class View:
     """What can be seen of an emulated batch system."""
 

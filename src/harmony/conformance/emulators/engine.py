@@ -295,7 +295,11 @@ class Machine(Registry):
             node = self.nodes[name]
             node.free += node.cores if job.request.exclusive else job.request.cores
         self._deliver(job)
-        how = job.how or How.EXITED
+        how = job.how or self.dialect.orders.get(status, How.EXITED)
+        if job.how is None and how is How.LAUNCH_FAILED:
+            self._waiting[job.id], job.started = job, None
+            self._failed_to_start(job)
+            return
         if how is How.REQUEUED or (how in _BACK_TO_QUEUE and job.request.requeue):
             job.how, job.status, job.ended = how, status, self.now()
             self._ledger.append(replace(job))

@@ -96,6 +96,8 @@ class PBSFamily(Dialect):
         inner: Options = []
         for line in lines:
             inner += self._options(words(line, "qsub", escapes=" "), call)[0]
+        if {"I", "X"} & {name for name, _ in (*inner, *options)}:
+            raise Refused("qsub: this emulated PBS has no interactive jobs")
         made = machine.submit(self._request(script, rest, [*inner, *options], call, machine))
         return Reply((made[0].id if made[0].index is None else f"{made[0].number}[].{self.server}") + "\n")
 

@@ -142,6 +142,8 @@ class Server:
         self._selector.register(connection, selectors.EVENT_READ, Connection(connection))
 
     def _attend(self, connection: Connection, events: int) -> None:
+        if connection.socket.fileno() < 0:
+            return  # a second event under its number, of a descriptor that a fork under way still holds
         if events & selectors.EVENT_WRITE:
             if not connection.flush():
                 self._drop(connection)

@@ -15,6 +15,7 @@ from harmony.conformance.emulators.engine import Machine
 from harmony.conformance.emulators.model import (
     Call,
     Dependency,
+    How,
     Job,
     NeedsInput,
     Refused,
@@ -50,6 +51,7 @@ class GridEngine(Dialect):
     timeout_signals: ClassVar[Sequence[signal.Signals]] = ()
     keep = 0.0
     stuck = True
+    orders: ClassVar[Mapping[int, How]] = {99: How.REQUEUED, 100: How.LAUNCH_FAILED}
     unreachable: ClassVar[tuple[str, int]] = (
         (
             "error: commlib error: got select error (Connection refused)\n"
@@ -135,6 +137,9 @@ class GridEngine(Dialect):
 
     def _qsub(self, call: Call, machine: Machine) -> Reply:
         given, rest = _options(call.argv)
+        for name in ("sync", "now", "verify", "pty"):
+            if given.get(name, "n") not in ("n", "no"):
+                raise Refused(f"qsub: this emulated Grid Engine has no -{name}")
         binary = given.get("b") in ("y", "yes")
         if binary:
             if not rest:

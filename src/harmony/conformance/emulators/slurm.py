@@ -125,6 +125,9 @@ class Slurm(Dialect):
                 for word in words(line, "sbatch: error", escapes="\"' ", comment="#")
             ]
             options = [*long_options(lines, SBATCH_SHORT, SBATCH, "sbatch", ALIASES)[0], *options]
+        for name in ("wait", "test-only"):
+            if name in dict(options):
+                raise Refused(f"sbatch: error: this emulated Slurm has no --{name}")
         made = machine.submit(request_of(script, rest, options, call, machine))
         number = made[0].number
         return Reply(f"{number}\n" if "parsable" in dict(options) else f"Submitted batch job {number}\n")

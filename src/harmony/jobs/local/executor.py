@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from harmony.errors import InvalidJobException, InvalidStateException, PluginError, SubmitException
@@ -26,6 +26,7 @@ from harmony.jobs.script import Place
 from harmony.jobs.spec import JobSpec
 from harmony.jobs.state import JobState, JobStatus, Reason
 from harmony.jobs.submission import make_directory
+from harmony.jobs.uninterrupted import Uninterrupted
 
 
 class LocalJobExecutor(JobExecutor):
@@ -62,6 +63,7 @@ class LocalJobExecutor(JobExecutor):
         self._null = -1
         self._close_null: Callable[[], object] = int
         self._follower = Follower(self._settings)
+        self._uninterrupted = Uninterrupted("harmony-local-submit")
 
     def _enter(self) -> None:
         if self._process != os.getpid():
@@ -89,11 +91,15 @@ class LocalJobExecutor(JobExecutor):
             if not program.is_plain(job.spec):  # before the first is started
                 self._launcher(job.spec).prefix(program.on_one_node(job.spec))
         waits = waiting.resolve(dependencies, self._find) if dependencies else []
+        self._uninterrupted.run_each(self._begin_each(jobs, waits))
+
+    def _begin_each(self, jobs: Sequence[Job], waits: Sequence[waiting.Wait]) -> Iterator[None]:
         for job in jobs:
             if waits:
                 self._hold(job, waits)
             else:
                 self._start(Run(job, self._follower))
+            yield
 
     def _launcher(self, spec: JobSpec) -> Launcher:
         launcher = self._launchers.of(spec)
@@ -268,6 +274,7 @@ class LocalJobExecutor(JobExecutor):
         """Stop following; see `JobExecutor.close`."""
         if self._process != os.getpid():
             self._leave_to_parent()
+        self._uninterrupted.close()
         self._follower.close()
         self._close_null()
         keep = self._settings.durable or self._settings.keep_files or self._follower.live

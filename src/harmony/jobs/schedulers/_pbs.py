@@ -175,7 +175,9 @@ class PBSFamily(Scheduler):
             return failed(reason, letter, f"{why} (exit status {code}). {comment}".strip())
         if terminated:
             return failed(Reason.CANCELED, letter, comment or "the job was deleted", code)
-        if code is not None and code > 128:  # by what ended the shell, or what ended the program as the shell says
+        if code is not None and (
+            128 < code <= 192 or code > 256
+        ):  # by what ended the shell, or what ended the program as the shell says
             return _killed(code - 256 if code > 256 else code - 128, found)
         if code is None and found.get("substate") == "93":
             return failed(Reason.EXIT, letter, comment or "failed")

@@ -10,8 +10,8 @@ from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
 #: The note comes last: it alone may hold the separator.
-_FORMAT = "{id.f58}|{id.dec}|{state}|{result}|{returncode}|{exception.type}|{exception.note}"
-_FIELDS = 7
+_FORMAT = "{id.f58}|{id.dec}|{state}|{result}|{returncode}|{exception.severity}|{exception.type}|{exception.note}"
+_FIELDS = 8
 _QUEUED = ("NEW", "DEPEND", "PRIORITY", "SCHED")
 _ACTIVE = ("RUN", "CLEANUP")
 _EXCEPTIONS = {
@@ -146,13 +146,15 @@ def _unknown(done: Completed) -> bool:
     return bool(lines) and all("unknown" in line for line in lines)
 
 
-def _status(state: str, result: str, code: str, exception: str, note: str) -> JobStatus:
+def _status(state: str, result: str, code: str, severity: str, exception: str, note: str) -> JobStatus:
     if state in _QUEUED:
         return JobStatus(JobState.QUEUED, metadata={"native_state": state})
     if state != "INACTIVE":
         known = state in _ACTIVE
         return JobStatus(JobState.ACTIVE if known else JobState.QUEUED, metadata={"native_state": state})
     number = int(code) if code.lstrip("-").isdigit() else None
+    if severity not in ("", "0"):  # only those of severity 0 end a job; others warn
+        exception = note = ""
     reason = _EXCEPTIONS.get(exception)
     if result == "TIMEOUT":
         reason = Reason.WALLTIME

@@ -123,7 +123,8 @@ class GridEngine(Scheduler):
     def preamble(self, order: Order) -> list[str]:
         """The nodes, from the parallel environment's file; a check that it has given as many as were asked for."""
         resources = order.resources
-        lines = [_NODES]
+        # 99 would start the job anew, and 100 keep it in the queue in error; the marker has the program's own status
+        lines = [_NODES, "psij_orders='99 100'"]
         if "notify" in self.options(order):
             lines.append("trap 'psij_pass_on TERM' USR2")
         if resources.node_count is not None or resources.processes_per_node is not None:

@@ -165,7 +165,7 @@ class Slurm(Scheduler):
         found: dict[str, JobStatus] = {}
         known: dict[str, JobStatus | None] = {}  # most of thousands of jobs wait, for the same reason
         for line in done.out.splitlines():
-            job_id, _, rest = line.partition(" ")
+            job_id, _, rest = line.lstrip().partition(" ")
             facts = rest.strip()
             if facts not in known:
                 known[facts] = _sighting(facts)
