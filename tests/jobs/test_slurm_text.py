@@ -6,6 +6,7 @@ import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.jobs.texts import ODD, brief, order, said
@@ -134,7 +135,7 @@ def test_the_log_is_no_pattern() -> None:
 
 @pytest.mark.parametrize("field", ["log", "custom_attributes"])
 def test_a_newline_is_refused_by_name(field: str) -> None:
-    value = {"slurm.comment": "a\nb"} if field == "custom_attributes" else "a\nb"
+    value: Any = {"slurm.comment": "a\nb"} if field == "custom_attributes" else "a\nb"
     with pytest.raises(InvalidJobException, match="comment" if field == "custom_attributes" else "log"):
         SLURM.directives(order(**{field: value}))
 

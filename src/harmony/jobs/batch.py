@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harmony.jobs.script import Place
 from harmony.jobs.shell import CommandUnavailable, Completed, Here, Shell
 from harmony.jobs.state import JobState, JobStatus
 from harmony.jobs.submission import Accepted, Submission, discard, make_directory, remove_if_done
+from harmony.jobs.uninterrupted import Uninterrupted
 
 #: How much of what a job script printed is shown with a failure.
 _LOG_TAIL = 1000
@@ -100,6 +102,7 @@ class BatchJobExecutor(JobExecutor):
         self._shell = config.shell if config.shell is not None else Here()
         self._submission = Submission(scheduler, self._shell, config.command_timeout)
         self._follower = Follower(scheduler, self._shell, config.pace, self._job_ended)
+        self._uninterrupted = Uninterrupted(f"harmony-{self.name}-submit")
         self._lock = threading.Lock()
         self._directory: str | None = None
         self._attached_to: set[str] = set()
@@ -111,8 +114,13 @@ class BatchJobExecutor(JobExecutor):
     def _submit(self, jobs: Sequence[Job], dependencies: Dependencies) -> None:
         self._check_open()
         directory = self._own_directory()
-        for accepted in self._submission.submit(directory, jobs, dependencies):
-            self._take(accepted)
+        self._uninterrupted.run_each(self._hand_over(directory, jobs, dependencies))
+
+    def _hand_over(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[None]:
+        for taken in self._submission.submit(directory, jobs, dependencies):
+            for accepted in taken:
+                self._take(accepted)
+            yield
 
     def _check_open(self) -> None:
         if self._closed:
@@ -131,8 +139,12 @@ class BatchJobExecutor(JobExecutor):
         job, place = accepted.job, accepted.place
         job.record.update(work=place.directory, script=place.script_name, marker=place.job_id, cwd=_here())
         job.bind(self, accepted.native_id)
-        self._follower.follow(Followed(job, Case(self._settings.patience), accepted.native_id, place))
+        self._follower.follow(Followed(job, self._case(job), accepted.native_id, place))
         job.advance(JobStatus(JobState.QUEUED))
+
+    def _case(self, job: Job) -> Case:
+        walltime = None if job.spec is None else job.spec.attributes.duration.total_seconds()
+        return Case(self._settings.patience, walltime)
 
     def script(self, job: Job) -> str:
         """Return the job script that `submit` would hand over, without submitting. Raises as `submit` does."""
@@ -146,6 +158,8 @@ class BatchJobExecutor(JobExecutor):
         """Follow a job that was submitted before, by anyone; see `JobExecutor.attach`."""
         self._check_open()
         found = self._to_attach(job, native_id)
+        if not re.fullmatch(self.scheduler.id_form, found):
+            raise InvalidJobException(f"native_id={found!r} is not the id of a job of {self.name}")
         same = self._follower.find(native_id=found)
         if same is not None and not job.record:
             job.record.update(same.job.record)
@@ -224,6 +238,7 @@ class BatchJobExecutor(JobExecutor):
         if os.getpid() != self._process:
             return  # a forked process has none of the threads, and the files are not its own
         self._closed = True
+        self._uninterrupted.close()
         self._follower.close()
         with self._lock:
             directories = self._attached_to | ({self._directory} if self._directory else set())
@@ -279,7 +294,13 @@ def _tail(path: str) -> str:
 def executor_for(name: str, plugin: Any, url: str | None, config: JobExecutorConfig | None) -> JobExecutor:
     """Make an executor from what an entry point of ``harmony.executors`` names: a `JobExecutor` or a `Scheduler`."""
     if isinstance(plugin, type) and issubclass(plugin, Scheduler):
-        return BatchJobExecutor(plugin(), url, config)
+        try:
+            scheduler = plugin()
+        except TypeError as error:  # methods that the port asks for are not there
+            raise PluginError(
+                f"the executor {name!r} is incomplete: {error}; harmony.jobs.Scheduler says what is asked"
+            ) from error
+        return BatchJobExecutor(scheduler, url, config)
     if isinstance(plugin, type) and issubclass(plugin, JobExecutor):
         made = plugin(url, config)
         made.name = made.name or name

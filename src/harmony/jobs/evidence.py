@@ -29,6 +29,10 @@ _PHASES = {
 }
 
 
+#: The exit statuses by which a shell says that a signal ended a program; 128 and those above are a program's own.
+_KILLED = range(129, 128 + 65)
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long evidence is waited for, in seconds.
@@ -40,7 +44,7 @@ class Patience:
 
     confirm: float = 10.0
     signal: float = 60.0
-    vanished: float = 30.0
+    vanished: float = 60.0
     canceled: float = 3.0
     silent: float = 300.0
 
@@ -56,13 +60,17 @@ class Case:
         "_gone_since",
         "_restarts",
         "_sighting",
+        "_started",
         "_word",
         "cancel_asked",
         "patience",
+        "walltime",
     )
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, walltime: float | None = None) -> None:
         self.patience = patience
+        self.walltime = walltime
+        self._started: float | None = None
         self.cancel_asked = False
         self._sighting: JobStatus | None = None
         self._word: JobStatus | None = None
@@ -87,6 +95,8 @@ class Case:
         if self._doubted is not None and marker.attempt > self._doubted.attempt:
             self._doubted = None
         assert marker.state is not None
+        if marker.state is JobState.ACTIVE:
+            self._started = marker.time
         return JobStatus(marker.state, marker.time)
 
     def seen(self, status: JobStatus, now: float) -> JobStatus | None:
@@ -132,6 +142,11 @@ class Case:
         return self.cancel_asked or self._end is not None or self._gone_since is not None
 
     @property
+    def end_reported(self) -> bool:
+        """Whether the job script has told of its end."""
+        return self._end is not None
+
+    @property
     def wants_accounting(self) -> bool:
         """Whether the queue can tell nothing more."""
         return self._gone_since is not None and self._word is None
@@ -145,7 +160,7 @@ class Case:
             return self._by_word(word, end)
         if end is not None:
             waited = now - self._end_since
-            patience = self.patience.signal if (end.code or 0) >= 128 else self.patience.confirm
+            patience = self.patience.signal if end.code in _KILLED else self.patience.confirm
             told_nothing = self._gone_since is not None and self._accounted
             if end.phase == "walltime" or told_nothing or waited >= patience:
                 return self._by_marker(end)
@@ -158,7 +173,7 @@ class Case:
         return self._unknown() if now - self._gone_since >= patience else None
 
     def _by_word(self, word: JobStatus, end: Marker | None) -> JobStatus:
-        killed = word.reason == Reason.SIGNAL or (word.exit_code or 0) >= 128
+        killed = word.reason == Reason.SIGNAL or word.exit_code in _KILLED
         if self.cancel_asked and (killed or word.reason == Reason.DEPENDENCY):
             return self._canceled(word.time, word.exit_code, word.metadata)
         if end is None:
@@ -175,11 +190,20 @@ class Case:
         if end.phase in _PHASES:
             reason, message = _PHASES[end.phase]
             return self._status(JobState.FAILED, end.time, message, code, {**known, "reason": reason})
-        if code >= 128:
+        if code in _KILLED:
+            if self._time_was_up(end):
+                known.update(reason=Reason.WALLTIME)
+                return self._status(JobState.FAILED, end.time, _PHASES["walltime"][1], code, known)
             known.update(reason=Reason.SIGNAL, signal=code - 128)
             return self._status(JobState.FAILED, end.time, f"ended by signal {code - 128}", code, known)
         known.update(reason=Reason.EXIT)
         return self._status(JobState.FAILED, end.time, f"ended with exit status {code}", code, known)
+
+    def _time_was_up(self, end: Marker) -> bool:
+        """Whether a program was killed as its walltime ran out; some batch systems do not tell."""
+        if self.walltime is None or self._started is None:
+            return False
+        return end.time - self._started >= self.walltime - 1  # the times are whole seconds
 
     def _canceled(self, time: float, code: int | None, facts: dict[str, object]) -> JobStatus:
         return self._status(JobState.CANCELED, time, "cancelled", code, {**facts, "reason": Reason.CANCELED})

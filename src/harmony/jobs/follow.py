@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from harmony.errors import InvalidStateException
 from harmony.jobs.asking import Inquiry
 from harmony.jobs.evidence import Case
 from harmony.jobs.job import Job
@@ -144,6 +145,8 @@ class Follower:
         """Wait until nothing is followed."""
         with self._changed:
             self._changed.wait_for(lambda: not self._followed or self._closed)
+            if self._followed:
+                raise InvalidStateException(f"{len(self._followed)} jobs go on, but their executor was closed")
 
     @property
     def live(self) -> int:
@@ -289,6 +292,7 @@ class Follower:
             return
         stuck: list[str] = []
         if found is not None:
+            self._look_again([item for item in items if _may_have_reported(item, found.get(item.native_id))])
             for item in items:
                 status = found.get(item.native_id)
                 self._sight(item, status, asked)
@@ -371,6 +375,11 @@ class Follower:
                 if not others:
                     del self._by_marker[item.place.job_id]
             self._changed.notify_all()
+
+
+def _may_have_reported(item: Followed, status: JobStatus | None) -> bool:
+    """Whether a job that the queue shows as ended may have left a marker of which we have not heard yet."""
+    return status is not None and status.final and item.place is not None and not item.case.end_reported
 
 
 def _abandon(job: Job) -> None:

@@ -80,6 +80,8 @@ class Scheduler(ABC):
     #: Its name, and prefix of its custom attributes (with `aliases`).
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    #: A regular expression that every id matches as a whole.
+    id_form: ClassVar[str] = r"\w[\w.,:@\[\]+-]*"
     #: Shell text of the 0-based index of an array job's task, e.g. ``$SLURM_ARRAY_TASK_ID``; empty: no array jobs.
     array_index: ClassVar[str] = ""
     #: The most tasks that one array job is given.

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmony.errors import InvalidJobException, PluginError, SubmitException
+from harmony.errors import InvalidJobException, SubmitException
 from harmony.jobs.executor import Dependencies
 from harmony.jobs.job import Job
-from harmony.jobs.launcher import DEFAULT_LAUNCHER_NAME, Launcher
+from harmony.jobs.launcher import Launchers
 from harmony.jobs.scheduler import Order, Scheduler
 from harmony.jobs.script import Frame, Place, array_script, job_script
 from harmony.jobs.shell import CommandUnavailable, Completed, Shell
@@ -48,19 +48,19 @@ class Submission:
         self._scheduler = scheduler
         self._shell = shell
         self._timeout = timeout
-        self._launchers: dict[str, Launcher] = {}
+        self._launchers = Launchers()
 
-    def submit(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
-        """Yield each job as soon as it is taken. Raises as `JobExecutor.submit` does, at the first that is not."""
+    def submit(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[list[Accepted]]:
+        """Yield jobs as soon as they are taken, those of one submission together. Raises as `JobExecutor.submit` does, at the first that is not."""
         if len(jobs) == 1:
-            yield self._one(directory, jobs[0], dependencies)
+            yield [self._one(directory, jobs[0], dependencies)]
             return
         for group in self._groups(jobs, dependencies):
             limit = self._scheduler.array_limit if self._scheduler.array_index else 1
             for start in range(0, len(group.jobs), limit):
                 chunk = group.jobs[start : start + limit]
                 if len(chunk) == 1:
-                    yield self._one(directory, chunk[0], dependencies)
+                    yield [self._one(directory, chunk[0], dependencies)]
                 else:
                     yield from self._array(directory, chunk, dependencies)
 
@@ -76,7 +76,7 @@ class Submission:
         )
         try:
             return job_script(
-                job.spec, place, self._launcher(job.spec), frame, array_index=job.record.get("array_index")
+                job.spec, place, self._launchers.of(job.spec), frame, array_index=job.record.get("array_index")
             )
         except FileNotFoundError as error:
             said = "relative paths mean nothing: the directory that this program runs in is gone"
@@ -91,7 +91,7 @@ class Submission:
             assert spec is not None
             group = known.get(id(spec))
             if group is None:
-                self._launcher(spec).shell_command(spec, "true")
+                self._launchers.of(spec).shell_command(spec, "true")
                 key = tuple(self._scheduler.directives(Order(spec, "log", None, dependencies)))
                 group = known[id(spec)] = groups.setdefault(key, _Group(spec, []))
             group.jobs.append(job)
@@ -102,7 +102,7 @@ class Submission:
         self._write(place.script, self.script(job, place, dependencies))
         return Accepted(job, self._hand_over(place.script, [place.script]), place)
 
-    def _array(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[Accepted]:
+    def _array(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[list[Accepted]]:
         array_id = f"array-{os.urandom(8).hex()}"
         places = [Place(directory, job.id, f"{array_id}.{index}") for index, job in enumerate(jobs)]
         for job, place in zip(jobs, places, strict=True):
@@ -119,20 +119,10 @@ class Submission:
                 raise
             # Arrays may be switched off here, or limited to fewer tasks.
             for job in jobs:
-                yield self._one(directory, job, dependencies)
+                yield [self._one(directory, job, dependencies)]
             return
         ids = self._scheduler.array_ids(native_id, len(jobs))
-        yield from (Accepted(*each) for each in zip(jobs, ids, places, strict=True))
-
-    def _launcher(self, spec: JobSpec) -> Launcher:
-        name = spec.launcher or DEFAULT_LAUNCHER_NAME
-        launcher = self._launchers.get(name)
-        if launcher is None:
-            try:
-                launcher = self._launchers[name] = Launcher.get_instance(name)
-            except PluginError as error:
-                raise InvalidJobException(f"launcher={name!r}: {error}", error) from error
-        return launcher
+        yield [Accepted(*each) for each in zip(jobs, ids, places, strict=True)]
 
     def _write(self, path: str, text: str) -> None:
         try:

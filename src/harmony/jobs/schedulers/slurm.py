@@ -106,6 +106,7 @@ class Slurm(Scheduler):
     """
 
     name: ClassVar[str] = "slurm"
+    id_form: ClassVar[str] = r"\d+([_+]\d+)?"
     array_index: ClassVar[str] = "$SLURM_ARRAY_TASK_ID"
     attempt: ClassVar[str] = "${SLURM_RESTART_COUNT:-0}"
     can_signal: ClassVar[bool] = True
