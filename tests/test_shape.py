@@ -23,7 +23,8 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 #: "path" or "path:name" → (what it may have, why that is better than less).
 LARGER: dict[str, tuple[int, str]] = {
     "src/harmony/jobs/batch.py:__init__()": (9, "psij-python's settings, which its programs give, and ours"),
-    "src/harmony/jobs/scheduler.py:Scheduler": (17, "a method for each command of a batch system, and for each answer"),
+    "src/harmony/jobs/job.py:Job": (17, "PSI/J's methods, and the five by which executors tell of a job"),
+    "src/harmony/jobs/scheduler.py:Scheduler": (18, "a method for each command of a batch system, and for each answer"),
     "src/harmony/jobs/spec.py:__init__()": (19, "the fields of PSI/J's JobSpec, in psij-python's order"),
 }
 
@@ -43,6 +44,7 @@ STARTERS: dict[str, str] = {
     "src/harmony/jobs/local/children.py": "threads: waiting for jobs whose executor was closed, while they run",
     "src/harmony/jobs/local/program.py": "processes: the jobs",
     "src/harmony/jobs/local/reaper.py": "threads: the one that hears of the ends of jobs",
+    "src/harmony/jobs/uninterrupted.py": "threads: the one that submits what a Ctrl-C must not cut in two",
     "src/harmony/jobs/shell.py": "processes: the commands of batch systems",
     "src/harmony/engines/threads.py": "threads: they are the engine",
 }

@@ -176,6 +176,22 @@ def test_a_cancel_that_came_too_late(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "reason"), [(128, "exit"), (129, "signal"), (192, "signal"), (193, "exit"), (255, "exit")]
+)
+def test_which_exit_codes_are_signals(case: Case, code: int, reason: str) -> None:
+    case.marked(end(code), 0)
+    assert verdict(case, 100) == (JobState.FAILED, code, reason)
+
+
+@pytest.mark.parametrize(("walltime", "reason"), [(100, "walltime"), (102, "signal"), (None, "signal")])
+def test_killed_as_its_walltime_ran_out(walltime: float | None, reason: str) -> None:
+    case = Case(PATIENCE, walltime)
+    case.marked(start(), 0)
+    case.marked(end(143), 0)
+    assert verdict(case, 100) == (JobState.FAILED, 143, reason)
+
+
+@pytest.mark.parametrize(
     ("phase", "code", "reason"),
     [
         ("run", 137, "signal"),

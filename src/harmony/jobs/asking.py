@@ -12,6 +12,8 @@ from harmony.jobs.state import JobStatus
 
 logger = logging.getLogger("harmony.jobs")
 T = TypeVar("T")
+#: Of so many jobs one accounting command is asked.
+_AT_ONCE = 200
 
 
 class Inquiry:
@@ -29,8 +31,19 @@ class Inquiry:
         return self._answer(lambda: self._scheduler.statuses(self._run(self._scheduler.status_command(ids))))
 
     def outcomes(self, ids: Sequence[str]) -> dict[str, JobStatus] | None:
-        """What accounting says of these jobs; nothing where there is none."""
+        """What accounting says of these jobs; nothing where there is none.
 
+        Asked a few at a time: some systems read the whole of their accounts for each job.
+        """
+        found: dict[str, JobStatus] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = self._some_outcomes(ids[start : start + _AT_ONCE])
+            if some is None:
+                return None
+            found |= some
+        return found
+
+    def _some_outcomes(self, ids: Sequence[str]) -> dict[str, JobStatus] | None:
         def ask() -> dict[str, JobStatus]:
             command = self._scheduler.accounting_command(ids)
             try:

@@ -172,7 +172,7 @@ class BatchJobExecutor(JobExecutor):
             self._attached_to.add(place.directory)
             self._follower.watch(place.news)
             self._follower.watch(place.ended)
-        item = Followed(job, Case(self._settings.patience), found, place)
+        item = Followed(job, self._case(job), found, place)
         if place is not None and os.path.exists(place.cancel_flag):
             item.case.cancel_asked = True
         if "gone" in job.record:  # an earlier program has missed it already
@@ -297,9 +297,7 @@ def executor_for(name: str, plugin: Any, url: str | None, config: JobExecutorCon
         try:
             scheduler = plugin()
         except TypeError as error:  # methods that the port asks for are not there
-            raise PluginError(
-                f"the executor {name!r} is incomplete: {error}; harmony.jobs.Scheduler says what is asked"
-            ) from error
+            raise PluginError(f"the executor {name!r} is incomplete: {error} (see harmony.jobs.Scheduler)") from error
         return BatchJobExecutor(scheduler, url, config)
     if isinstance(plugin, type) and issubclass(plugin, JobExecutor):
         made = plugin(url, config)

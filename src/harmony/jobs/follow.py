@@ -74,6 +74,7 @@ class Follower:
         self._ended = ended
         self._changed = threading.Condition()
         self._followed: dict[int, Followed] = {}
+        self._by_job: dict[int, Followed] = {}
         self._by_marker: dict[str, list[Followed]] = {}
         self._unclaimed: dict[str, list[Marker]] = {}
         self._kills: list[tuple[float, Followed]] = []
@@ -102,7 +103,7 @@ class Follower:
                 _abandon(item.job)
                 return
             self._start()
-            self._followed[id(item)] = item
+            self._followed[id(item)] = self._by_job[id(item.job)] = item
             markers: list[Marker] = []
             if item.place is not None:
                 self._by_marker.setdefault(item.place.job_id, []).append(item)
@@ -118,10 +119,9 @@ class Follower:
     def find(self, *, job: Job | None = None, native_id: str | None = None) -> Followed | None:
         """Return what is followed under this job or this id."""
         with self._changed:
-            for item in self._followed.values():
-                if item.job is job or item.native_id == native_id:
-                    return item
-        return None
+            if job is not None:
+                return self._by_job.get(id(job))
+            return next((item for item in self._followed.values() if item.native_id == native_id), None)
 
     def cancel_asked(self, item: Followed, kill_after: float | None = None) -> None:
         """Note that a cancel was asked for; with `kill_after`, end the job surely so many seconds from now."""
@@ -369,6 +369,7 @@ class Follower:
         item.job.advance(status)
         with self._changed:
             del self._followed[id(item)]
+            self._by_job.pop(id(item.job), None)
             if item.place is not None:
                 others = self._by_marker[item.place.job_id]
                 others.remove(item)

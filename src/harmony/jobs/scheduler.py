@@ -112,6 +112,10 @@ class Scheduler(ABC):
     def submit_command(self, script: str) -> list[str]:
         """The command that submits the job script of that path."""
 
+    def submit_command_in(self, environment: Mapping[str, str] | None, script: str) -> list[str]:
+        """The same where the environment is known; a shorter command may do there."""
+        return self.submit_command(script)
+
     @abstractmethod
     def native_id(self, out: str) -> str:
         """The id in what the submission printed. Raises `ValueError` if there is none."""

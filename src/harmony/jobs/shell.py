@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +39,14 @@ class CommandUnavailable(Exception):
 
 
 class Shell(Protocol):
-    """Runs commands somewhere. Called from several threads at once."""
+    """Runs commands somewhere. Called from several threads at once.
+
+    `environment` is what its commands find set, None where that is not known.
+    """
+
+    @property
+    def environment(self) -> Mapping[str, str] | None:
+        """What its commands find set, if that is known."""
 
     def run(self, argv: Sequence[str], stdin: str = "", timeout: float | None = None) -> Completed:
         """Run a command without a terminal; return when it has ended, or raise `CommandUnavailable`."""
@@ -55,6 +63,11 @@ class Here:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = dict(environment or {})
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the commands find set."""
+        return ChainMap(self._environment, os.environ)
 
     def run(self, argv: Sequence[str], stdin: str = "", timeout: float | None = None) -> Completed:
         """Run a command; a command that does not end within `timeout` seconds is killed with all it has started."""

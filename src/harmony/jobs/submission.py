@@ -51,7 +51,10 @@ class Submission:
         self._launchers = Launchers()
 
     def submit(self, directory: str, jobs: Sequence[Job], dependencies: Dependencies) -> Iterator[list[Accepted]]:
-        """Yield jobs as soon as they are taken, those of one submission together. Raises as `JobExecutor.submit` does, at the first that is not."""
+        """Yield jobs as soon as they are taken, those of one submission together.
+
+        Raises as `JobExecutor.submit` does, at the first that is not taken.
+        """
         if len(jobs) == 1:
             yield [self._one(directory, jobs[0], dependencies)]
             return
@@ -134,7 +137,7 @@ class Submission:
 
     def _hand_over(self, script: str, scripts: Sequence[str]) -> str:
         """Submit; delete the scripts again if the scheduler has certainly not taken them."""
-        command = self._scheduler.submit_command(script)
+        command = self._scheduler.submit_command_in(self._shell.environment, script)
         try:
             done = self._shell.run(command, timeout=self._timeout)
         except CommandUnavailable as error:
