@@ -134,8 +134,9 @@ def test_odd_values_reach_slurm_unchanged(rig: Rig, value: str) -> None:
     if not ACCOUNTING:  # with it, an account that it does not know gives way to the user's own
         assert rig.shown(job, "%a") == value.lower()
     for field in ("queue_name", "reservation_id"):
+        fields: dict[str, Any] = {field: value}
         with pytest.raises(SubmitException) as refused:
-            rig.submit("true", **{field: value})
+            rig.submit("true", **fields)
         assert not refused.value.transient
     assert not Path("danger").exists()
 
@@ -199,7 +200,7 @@ def test_dependencies(rig: Rig) -> None:
 
 def test_cancel(rig: Rig) -> None:
     held, running = rig.submit("true", options={"hold": None}), rig.submit("sleep 100")
-    until(lambda: rig.executor.refresh() or held.status.reason == Reason.HELD or rig.shown(held, "%r") == "JobHeldUser")
+    until(lambda: held.status.reason == Reason.HELD or rig.shown(held, "%r") == "JobHeldUser")
     started(running)
     held.cancel()
     running.cancel()

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.labs.lab import running
 
 from harmony.jobs.shell import Completed, Here
-
-_HERE = Path(__file__).parent
-#: Installing takes half a minute, more where the network is slow.
-_PATIENCE = 300.0
 
 
 class AsAccount(Here):
@@ -55,33 +49,9 @@ def oar_lab() -> Iterator[tuple[AsAccount, Path]]:
     """
     if os.geteuid() != 0:
         pytest.skip("a real OAR can only be started by root")
-    # under /tmp, not under pytest's directory, which only root may enter
-    directory = Path(tempfile.mkdtemp(prefix="oar-"))
-    directory.chmod(0o755)
-    try:
-        up = _run("oar-up.sh", directory)
-        if up.returncode != 0:
-            pytest.skip(f"a real OAR cannot be had here: {up.stderr.strip()[-1500:]}")
+    with running("oar") as directory:
         shell = AsAccount((directory / "user").read_text().strip())
         jobs = directory / "jobs"
         jobs.mkdir()
         shell.give(jobs)
         yield shell, jobs
-    finally:
-        _run("oar-down.sh", directory)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["bash", str(_HERE / script), str(directory)],
-            check=False,
-            env={name: value for name, value in os.environ.items() if name != "HARMONY_TEST_RUN"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess([script], 124, "", f"{script} has not ended within {_PATIENCE:g} s")

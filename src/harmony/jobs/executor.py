@@ -162,6 +162,8 @@ class JobExecutor(ABC):
         for job in jobs:
             self._check_job(job)
         dependencies = Dependencies.of(self, after=after, after_ok=after_ok, after_any=after_any)
+        if len({id(job) for job in jobs}) != len(jobs):
+            raise InvalidStateException("submit_all was given the same job twice; make a Job for each run")
         claimed: list[Job] = []
         try:
             for job in jobs:
