@@ -23,7 +23,7 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 #: "path" or "path:name" → (what it may have, why that is better than less).
 LARGER: dict[str, tuple[int, str]] = {
     "src/harmony/jobs/batch.py:__init__()": (9, "psij-python's settings, which its programs give, and ours"),
-    "src/harmony/jobs/job.py:Job": (17, "PSI/J's methods, and the five by which executors tell of a job"),
+    "src/harmony/jobs/job.py:Job": (18, "PSI/J's methods, and the six by which executors tell of a job"),
     "src/harmony/jobs/scheduler.py:Scheduler": (18, "a method for each command of a batch system, and for each answer"),
     "src/harmony/jobs/schedulers/slurm.py:Slurm": (16, "the port's, all of them"),
     "src/harmony/jobs/spec.py:__init__()": (19, "the fields of PSI/J's JobSpec, in psij-python's order"),

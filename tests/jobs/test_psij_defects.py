@@ -171,6 +171,17 @@ def test_defect_11_nothing_in_bulk_and_nothing_after_another_job(emulated_schedu
     assert len(lab.calls("sbatch")) == 2
 
 
+def test_why_a_job_waits(emulated_scheduler: Start, tmp_path: Path) -> None:
+    """Not among the fifteen, but asked for as often."""
+    emulated_scheduler("slurm", held=True)
+    with systems.executor("slurm", tmp_path / "work") as executor:
+        job = Job(JobSpec("/bin/true", attributes=JobAttributes(custom_attributes={"slurm.hold": None})))
+        executor.submit(job)
+        executor.refresh()
+        assert (job.status.state, job.status.message) == (JobState.QUEUED, "JobHeldUser")
+        job.cancel()
+
+
 def test_defect_12_staging_is_unsafe(executor: JobExecutor, tmp_path: Path) -> None:
     with pytest.raises(psij.InvalidJobException, match="sftp://host/etc/passwd"):
         executor.submit(Job(JobSpec("/bin/true", stage_in=[StageIn(psij.URI("sftp://host/etc/passwd"), "x")])))

@@ -39,7 +39,7 @@ def explain(found: Sequence[Record]) -> None:
     """Say of each job that failed what is known about it."""
     for record in found:
         status = record.job.status
-        if status.state is JobState.FAILED and status.message:
+        if status.state in (JobState.FAILED, JobState.QUEUED) and status.message:
             click.echo(f"{record.label}: {printable(status.message)}", err=True)
 
 

@@ -334,6 +334,7 @@ class Follower:
             verdict = item.case.judge(asked) if status.state.final else None
         if news is not None:
             item.job.advance(news)
+        item.job.learn(status)
         if verdict is not None:
             self._finish(item, verdict)
 

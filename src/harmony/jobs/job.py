@@ -126,7 +126,7 @@ class Job:
 
     @property
     def status(self) -> JobStatus:
-        """The newest status."""
+        """The newest status; while a job waits, its message is the scheduler's reason, where it gives one."""
         return self._status
 
     def __repr__(self) -> str:
@@ -293,6 +293,21 @@ class Job:
         if deliver:
             self._deliver()
         return True
+
+    def learn(self, status: JobStatus) -> None:
+        """Take over what is newly known of the state that the job is in: why it waits. For executors."""
+        with self._changed:
+            mine = self._status
+            if (
+                mine.state is status.state
+                and not mine.final
+                and (mine.message, mine.metadata)
+                != (
+                    status.message,
+                    status.metadata,
+                )
+            ):
+                self._status = JobStatus(mine.state, mine.time, status.message, None, status.metadata)
 
     def abandon(self, why: str) -> None:
         """Say that nothing follows this job any more: whoever waits for it is told so. For executors."""
