@@ -22,8 +22,6 @@ from harmony.jobs.state import JobState, JobStatus
 from harmony.jobs.submission import Accepted, Submission, discard, make_directory, remove_if_done
 from harmony.jobs.uninterrupted import Uninterrupted
 
-#: How much of what a job script printed is shown with a failure.
-_LOG_TAIL = 1000
 #: The states in which a job's program can be sent a signal.
 _RUNNING = (JobState.ACTIVE, JobState.STAGE_OUT, JobState.CLEANUP)
 
@@ -266,7 +264,7 @@ class BatchJobExecutor(JobExecutor):
         place = item.place
         if place is None:
             return status
-        if status.state is JobState.FAILED and (said := _tail(place.log)):
+        if status.state is JobState.FAILED and (said := place.printed()):
             status = JobStatus(
                 status.state, status.time, f"{status.message}\n{said}", status.exit_code, status.metadata
             )
@@ -280,15 +278,6 @@ def _here() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return ""  # then the job's own directory is an absolute path
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def executor_for(name: str, plugin: Any, url: str | None, config: JobExecutorConfig | None) -> JobExecutor:

@@ -20,6 +20,8 @@ from harmony.jobs.state import JobState
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: The letters of the marker files.
 STATES = {"I": JobState.STAGE_IN, "S": JobState.ACTIVE, "O": JobState.STAGE_OUT, "C": JobState.CLEANUP}
+#: How much of what a job script has printed is shown, in bytes.
+_LOG_TAIL = 1000
 #: Exit status of a job script that could not get as far as its program, or not cleanly away from it.
 SETUP_FAILED = 121
 
@@ -89,13 +91,14 @@ class Place:
         """Exists once a cancel was asked for."""
         return self._file("cancel")
 
-    def marker_names(self) -> list[str]:
-        """The names of the job's marker files now."""
-        names: list[str] = []
-        for directory in (self.ended, self.news):
-            with contextlib.suppress(OSError):
-                names += (name for name in os.listdir(directory) if name.startswith(f"{self.job_id}."))
-        return names
+    def printed(self) -> str:
+        """What the job script itself has printed, the end of it, to be shown with a failure."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
+                return file.read().decode(errors="replace").strip()
+        except OSError:
+            return ""
 
     def tidy(self, markers: Iterable[str]) -> None:
         """Delete the job's files, but for its last marker, which another program that follows it may want yet."""

@@ -22,8 +22,6 @@ from harmony.jobs.state import JobState, JobStatus, Reason
 if TYPE_CHECKING:
     from harmony.jobs.local.follower import Follower
 
-#: How much of what a job script printed is shown with a failure.
-_LOG_TAIL = 1000
 
 Listener = Callable[[JobStatus | None], object]
 
@@ -163,7 +161,7 @@ class Run:
             message = f"ran longer than its walltime{limit}"
             return JobStatus(JobState.FAILED, message=message, exit_code=shown, metadata=facts)
         if judged is not None:
-            said = _tail(self.place.log) if self.place is not None and judged.state is JobState.FAILED else ""
+            said = self.place.printed() if self.place is not None and judged.state is JobState.FAILED else ""
             text = f"{judged.message}\n{said}" if said else judged.message
             return JobStatus(judged.state, judged.time, text, judged.exit_code, judged.metadata)
         if code is None:
@@ -201,12 +199,3 @@ class Run:
 def unknown(message: str) -> JobStatus:
     """The status of a job of whose end there is no evidence."""
     return JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.UNKNOWN})
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
