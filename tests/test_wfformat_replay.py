@@ -146,7 +146,7 @@ def test_all_cores_of_a_task_compute_when_asked_for(tmp_path: Path) -> None:
         both = replay(pair(backed=True, runtime=0.1, cores=2), wf, tmp_path, cores="trace")
     assert (one.work, both.work) == (0.1, 0.2)
     assert one.problems == both.problems == ()
-    assert both.cpu > 0.199
+    assert both.cpu > 0.19  # two cores; one alone computes half of it
 
 
 def test_a_file_is_replayed_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

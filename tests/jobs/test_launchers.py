@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,10 +169,10 @@ def test_mpi_takes_the_nodefile_of_this_host(bench: Bench, mpi: dict[str, str]) 
 
 
 @pytest.fixture
-def sbatch(bench: Bench) -> Callable[..., None]:
-    """Run a job under Slurm, and wait for its end."""
-    if shutil.which("sbatch") is None or command("sinfo").returncode:
-        pytest.skip("no Slurm is up here")
+def sbatch(bench: Bench, slurm_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a job under a real Slurm, and wait for its end."""
+    for name, value in slurm_environment.items():
+        monkeypatch.setenv(name, value)
 
     def run(spec: JobSpec, *directives: str) -> None:
         log = bench.place.log
