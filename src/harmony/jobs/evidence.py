@@ -210,13 +210,10 @@ class Case:
 
     def _unknown(self) -> JobStatus:
         if self.cancel_asked:
-            return self._canceled_now()
+            return JobStatus(JobState.CANCELED, message="cancelled", metadata={"reason": Reason.CANCELED})
         where = "it was never in the queue" if self._sighting is None else "it has left the queue"
         message = f"{where}, and neither its job script nor accounting says how it ended"
         return JobStatus(JobState.FAILED, message=message, metadata={"reason": Reason.UNKNOWN})
-
-    def _canceled_now(self) -> JobStatus:
-        return JobStatus(JobState.CANCELED, message="cancelled", metadata={"reason": Reason.CANCELED})
 
     def _status(
         self, state: JobState, time: float, message: str | None, code: int | None, facts: dict[str, object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -200,11 +199,6 @@ def is_transient(complaint: str) -> bool:
     """Whether a scheduler's complaint speaks of a passing trouble, in the words that they all use."""
     text = complaint.lower()
     return any(sign in text for sign in _TRANSIENT_SIGNS)
-
-
-def quote(value: str) -> str:
-    """Quote a value once for the shell."""
-    return shlex.quote(value)
 
 
 def one_line(field: str, value: str) -> str:

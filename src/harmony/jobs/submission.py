@@ -18,7 +18,6 @@ from harmony.jobs.launcher import Launchers
 from harmony.jobs.scheduler import Order, Scheduler
 from harmony.jobs.script import Frame, Place, array_script, job_script
 from harmony.jobs.shell import CommandUnavailable, Completed, Shell
-from harmony.jobs.spec import JobSpec
 
 #: The script of a job, which is deleted when its end is known; that of a whole array job is not meant.
 _JOB_SCRIPT = re.compile(r"(?!array-[0-9a-f]+\.sh).*\.sh")
@@ -31,14 +30,6 @@ class Accepted:
     job: Job
     native_id: str
     place: Place
-
-
-@dataclass
-class _Group:
-    """Jobs whose directives are the same, so that one array job can hold them."""
-
-    spec: JobSpec
-    jobs: list[Job]
 
 
 class Submission:
@@ -60,8 +51,8 @@ class Submission:
             return
         for group in self._groups(jobs, dependencies):
             limit = self._scheduler.array_limit if self._scheduler.array_index else 1
-            for start in range(0, len(group.jobs), limit):
-                chunk = group.jobs[start : start + limit]
+            for start in range(0, len(group), limit):
+                chunk = group[start : start + limit]
                 if len(chunk) == 1:
                     yield [self._one(directory, chunk[0], dependencies)]
                 else:
@@ -85,10 +76,10 @@ class Submission:
             said = "relative paths mean nothing: the directory that this program runs in is gone"
             raise InvalidJobException(said, error) from error
 
-    def _groups(self, jobs: Sequence[Job], dependencies: Dependencies) -> list[_Group]:
+    def _groups(self, jobs: Sequence[Job], dependencies: Dependencies) -> list[list[Job]]:
         """Group the jobs by their directives, which also refuses, before anything runs, what cannot be had."""
-        groups: dict[tuple[str, ...], _Group] = {}
-        known: dict[int, _Group] = {}
+        groups: dict[tuple[str, ...], list[Job]] = {}
+        known: dict[int, list[Job]] = {}
         for job in jobs:
             spec = job.spec
             assert spec is not None
@@ -96,8 +87,8 @@ class Submission:
             if group is None:
                 self._launchers.of(spec).shell_command(spec, "true")
                 key = tuple(self._scheduler.directives(Order(spec, "log", None, dependencies)))
-                group = known[id(spec)] = groups.setdefault(key, _Group(spec, []))
-            group.jobs.append(job)
+                group = known[id(spec)] = groups.setdefault(key, [])
+            group.append(job)
         return list(groups.values())
 
     def _one(self, directory: str, job: Job, dependencies: Dependencies) -> Accepted:

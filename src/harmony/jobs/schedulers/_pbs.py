@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import ClassVar
 
 from harmony.errors import InvalidJobException
-from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, ended, failed, is_transient, one_line, quote
+from harmony.jobs.scheduler import NoAnswer, Order, Scheduler, ended, failed, is_transient, one_line
 from harmony.jobs.shell import Completed
 from harmony.jobs.state import JobState, JobStatus, Reason
 
