@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -272,6 +274,17 @@ def test_an_allocation_around_the_client_changes_nothing(rig: Rig) -> None:
     assert ACCOUNTING or record["Account"] == "site"
 
 
+@pytest.fixture(scope="session")
+def quick_login() -> None:
+    """Skip where a login shell of this user, by which Slurm makes an environment of its own, takes long."""
+    login = ["su", "-", getpass.getuser(), "-c", "true"]
+    try:
+        subprocess.run(login, stdin=subprocess.DEVNULL, start_new_session=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"no quick login shell here: {error}")
+
+
+@pytest.mark.usefixtures("quick_login")
 @pytest.mark.parametrize("launcher", ["single", "srun"])
 def test_without_the_submitters_environment(rig: Rig, monkeypatch: pytest.MonkeyPatch, launcher: str) -> None:
     monkeypatch.setenv("OUTER", "seen")
