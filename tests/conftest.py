@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     name, _, value = TAG.partition("=")
     os.environ[name] = value
+    os.environ["HARMONY_STORE"] = "none"  # tests that want a store name one
     scripts = sysconfig.get_path("scripts")  # mpiexec and harmony, also when the environment is not activated
     if scripts not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = scripts + os.pathsep + os.environ["PATH"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harmony.core.data import File, Output
     from harmony.core.engine import Capability, Engine
     from harmony.core.future import TaskFuture
+    from harmony.core.identity import register_content
     from harmony.core.report import Report
     from harmony.core.retry import Retry
     from harmony.core.task import Call, Command, CommandResult, Options, Task, TaskState
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         RemoteTraceback,
         ResourceError,
         SerializationError,
+        StoreError,
         TaskError,
         WalltimeExceeded,
         WorkerLost,
@@ -71,6 +73,7 @@ __all__ = [
     "Resources",
     "Retry",
     "SerializationError",
+    "StoreError",
     "Task",
     "TaskError",
     "TaskFuture",
@@ -85,6 +88,7 @@ __all__ = [
     "command",
     "gather",
     "join",
+    "register_content",
     "task",
     "wait",
 ]
@@ -93,12 +97,13 @@ _HOMES = {
     "harmony.core.data": "File Output",
     "harmony.core.engine": "Capability Engine",
     "harmony.core.future": "TaskFuture",
+    "harmony.core.identity": "register_content",
     "harmony.core.report": "Report",
     "harmony.core.retry": "Retry",
     "harmony.core.task": "Call Command CommandResult Options Task TaskState",
     "harmony.errors": (
         "CommandError ConfigError CycleError DependencyError EngineError EngineFailed HarmonyError MissingFileError "
-        "NoWorkflowError PluginError RemoteError RemoteTraceback ResourceError SerializationError TaskError "
+        "NoWorkflowError PluginError RemoteError RemoteTraceback ResourceError SerializationError StoreError TaskError "
         "WalltimeExceeded WorkerLost WorkflowClosedError WorkflowError"
     ),
     "harmony.events": "Event",

@@ -3,7 +3,8 @@
     HarmonyError
     ├── ConfigError              a setting is wrong: nothing was started
     │   ├── ResourceError        resources that make no sense, or that no engine here has
-    │   └── PluginError          no such engine, or its package is not installed
+    │   ├── PluginError          no such engine, or its package is not installed
+    │   └── StoreError           the store cannot be read or written, or another driver holds the run
     ├── WorkflowError            the program uses a workflow in a way it does not allow
     │   ├── NoWorkflowError      a task was called and no workflow is open
     │   ├── WorkflowClosedError  a task was submitted to a workflow that has ended
@@ -63,6 +64,10 @@ class ResourceError(ConfigError):
 
 class PluginError(ConfigError):
     """An engine that is not known, or whose package is not installed."""
+
+
+class StoreError(ConfigError):
+    """The store cannot be read or written as it is, or another driver holds the run; the message says what to do."""
 
 
 class WorkflowError(HarmonyError, RuntimeError):

@@ -1,5 +1,8 @@
 """Events: facts about a run, for whoever wants to look. They observe; they never drive.
 
+`CATALOGUE` is the versioned list of them all, with the fields of their data. Some are published on the bus while the
+run goes on; the whole stream of a run, also of one that has ended, is had from the store's history.
+
 The kernel publishes in batches, from its own thread. An observer that raises is logged and
 dropped; the run goes on. With no observer for a kind, events of that kind are not even made.
 """
@@ -21,16 +24,46 @@ SUBMITTED, RUNNING, DONE, FAILED, CANCELLED, RETRIED, PRINTED = KINDS = (
     "task.printed",
 )
 
+#: The version of `CATALOGUE`: a new kind or field leaves it as it is, a changed or dropped one raises it.
+VERSION = 1
+#: What can happen, with the fields of each event's data. Subjects are a task's id, or the name of a worker, engine or
+#: job. Sizes are in bytes, durations in seconds.
+CATALOGUE: Mapping[str, tuple[str, ...]] = {
+    "run.started": ("program", "workflow", "argv", "directory", "user", "host", "pid", "resumes", "engines", "cores"),
+    "run.ended": ("state", "done", "failed", "cancelled", "recalled", "work", "critical_path"),
+    "environment.captured": ("python", "platform", "harmony", "packages"),
+    "engine.started": ("engine", "kind"),
+    "engine.closed": ("engine",),
+    "worker.started": ("engine", "pid", "host"),
+    "worker.ended": ("engine", "how"),
+    "job.submitted": ("engine", "native_id"),
+    "job.ended": ("engine", "native_id", "state"),
+    "task.accepted": ("name", "kind", "parents", "resources"),
+    "task.recalled": ("name", "origin_run", "origin_task"),
+    "attempt.started": ("name", "number", "engine", "place"),
+    "attempt.failed": ("name", "number", "type", "message", "seconds"),
+    "task.done": ("name", "seconds", "cpu", "memory", "read", "written"),
+    "task.unkept": ("name", "reason"),
+    "task.failed": ("name", "type", "message", "root"),
+    "task.cancelled": ("name",),
+    "file.read": ("task", "size", "digest"),
+    "file.written": ("task", "size", "digest"),
+}
+
 _log = logging.getLogger("harmony")
 
 
 class Event(NamedTuple):
-    """One fact: `subject` (a task's id) did `kind` at `time` (seconds since the epoch)."""
+    """One fact: `kind` happened to `subject` (a task's id, or a name) at `time` (seconds since the epoch).
+
+    `monotonic` is the same moment by a clock that never steps, in seconds.
+    """
 
     kind: str
-    subject: int
+    subject: int | str
     time: float
     data: Mapping[str, Any]
+    monotonic: float = 0.0
 
 
 Observer = Callable[[Sequence[Event]], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from harmony.errors import ConfigError, WorkflowClosedError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from harmony.store.recording import Recording
+
 T = TypeVar("T")
 _log = logging.getLogger("harmony")
 
@@ -38,10 +41,13 @@ class Overrides:
     """What the one who runs a program, rather than the program, decides about its workflows.
 
     `opened` is called with each workflow before it starts, and may observe its `bus`; `closed` when it has ended.
+    With `fresh` nothing is recalled from earlier runs.
     """
 
     engine: str | None = None
     workers: int | None = None
+    store: str | None = None
+    fresh: bool = False
     opened: Callable[[Workflow], None] | None = None
     closed: Callable[[Workflow], None] | None = None
 
@@ -63,6 +69,11 @@ class Workflow:
     engine that is named. Leaving the block waits for all tasks; by an exception it cancels them. With
     `show_prints` what functions print appears on this program's stdout. Raises `ConfigError` for settings that
     make no sense and `PluginError` for an unknown engine.
+
+    What becomes of each task is recorded in a `store`: a directory, False for none, or True for the default, which is
+    what the variable ``HARMONY_STORE`` names (a directory, or "none"), else ``.harmony`` beside the program. With
+    `resume`, tasks that an earlier run of the program has done are not run again. Starting raises `StoreError` when
+    the store cannot be used, or another process drives the same run.
     """
 
     def __init__(
@@ -73,6 +84,8 @@ class Workflow:
         engines: Mapping[str, str | Engine] | None = None,
         workers: int | None = None,
         show_prints: bool = True,
+        store: bool | str | os.PathLike[str] = True,
+        resume: bool = True,
     ) -> None:
         self.name = name
         self.bus = events.Bus()
@@ -83,6 +96,10 @@ class Workflow:
         in_caller = any(Capability.IN_CALLER in made.capabilities for made in self._engines.values())
         driver = InlineEngine() if in_caller else ThreadEngine(64, name="driver")
         self._kernel = Kernel(self._engines, driver, name=name, bus=self.bus)
+        self._store: bool | str | os.PathLike[str] = chosen.store or store
+        self._resume = resume and not chosen.fresh
+        self._threaded = not in_caller
+        self._recording: Recording | None = None
         self._state = "new"
         self._outer: Any = None
         self._began = self._ended = 0.0
@@ -98,17 +115,40 @@ class Workflow:
         if self._opened is not None:
             self._opened(self)
         self._began = time.monotonic()
-        self._kernel.start()
+        recording = self._recording = self._record()
+        try:
+            self._kernel.start(*((recording.journal, recording.root) if recording else ()))
+        except BaseException:
+            if recording is not None:
+                recording.close("stopped", self.report())
+            raise
         self._state = "open"
         self._outer = current.get()
         current.set(self)
         atexit.register(self.close)
         return self
 
+    def _record(self) -> Recording | None:
+        from harmony.store.recording import KEPT, record  # whoever only names workflows saves it
+
+        recording = record(
+            self._store, workflow=self.name, engines=list(self._engines), cores=self.cores,
+            counts=lambda: self.counts, fresh=not self._resume, threaded=self._threaded,
+        )  # fmt: skip
+        if recording is not None:
+            self.bus.observe(recording.journal.note, KEPT)
+        return recording
+
+    @property
+    def run_id(self) -> int | None:
+        """The number of this run in its store, by which ``harmony show`` knows it; None when it is not recorded."""
+        return None if self._recording is None else self._recording.journal.run_id
+
     def close(self) -> None:
         """Cancel what has not ended and release everything. Idempotent."""
         if self._state != "open":
             return
+        is_stopped = self.counts.ended < self.counts.total
         self._state = "closed"
         if self._kernel.is_forked:
             return  # the workflow goes on where it was made
@@ -119,6 +159,9 @@ class Workflow:
             self._kernel.close()
         finally:
             self._ended = time.monotonic()
+            if self._recording is not None:
+                report = self.report()
+                self._recording.close("stopped" if is_stopped else "done" if report.ok else "failed", report)
             if self._closed is not None:
                 self._closed(self)
 
@@ -139,10 +182,16 @@ class Workflow:
         finally:
             self.close()
         if error is None and self._opened is None:
-            self._tell_failures()
+            self._tell()
 
-    def _tell_failures(self) -> None:
+    def _tell(self) -> None:
         report = self.report()
+        if report.counts.recalled:
+            _log.warning(
+                "workflow %r: %d of %d tasks had been done by an earlier run and were not run again; "
+                "Workflow(resume=False) or `harmony run --fresh` runs them", self.name, report.counts.recalled,
+                report.counts.total,
+            )  # fmt: skip
         if not report.ok:
             reasons = "; ".join(f"{f.count} × {_first_line(f.error)} (first: {f.task})" for f in report.failures[:3])
             _log.warning(
@@ -226,7 +275,7 @@ class Workflow:
     @property
     def counts(self) -> Counts:
         """How many tasks are where, now."""
-        return self._kernel.counts
+        return self._kernel.tally.counts
 
     @property
     def cores(self) -> int:
@@ -238,12 +287,12 @@ class Workflow:
         end = self._ended or time.monotonic()
         return Report(
             name=self.name,
-            counts=self._kernel.counts,
+            counts=self._kernel.tally.counts,
             wall=end - self._began if self._began else 0.0,
-            work=self._kernel.work,
-            critical_path=self._kernel.critical_path,
+            work=self._kernel.tally.work,
+            critical_path=self._kernel.tally.critical_path,
             cores=self.cores,
-            failures=self._kernel.failures,
+            failures=self._kernel.tally.failures,
         )
 
     def __repr__(self) -> str:

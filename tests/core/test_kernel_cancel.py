@@ -55,7 +55,7 @@ def test_after_it_was_handed_over(kernel: Kernel, engine: FakeEngine) -> None:
     engine.report(Update(taken.id, S.CANCELLED))
     engine.barrier(kernel)
     assert future.state is S.CANCELLED
-    assert kernel.counts.cancelled == 1
+    assert kernel.tally.counts.cancelled == 1
 
 
 def test_while_it_runs_where_running_work_can_be_ended(kernel: Kernel, engine: FakeEngine) -> None:
@@ -219,7 +219,7 @@ def test_ten_thousand_at_once(kernel: Kernel, engine: FakeEngine) -> None:
         futures = [kernel.submit(call()) for _ in range(10_000)]
         assert all(future.cancel() for future in futures)
     assert kernel.wait(PATIENCE)
-    assert kernel.counts.cancelled == 10_000
+    assert kernel.tally.counts.cancelled == 10_000
     engine.barrier(kernel)
     while not engine.is_empty:  # some were handed over before the first cancellation was read
         assert engine.take().id in engine.cancelled
@@ -234,7 +234,7 @@ def test_ten_thousand_that_were_handed_over(kernel: Kernel, engine: FakeEngine) 
     assert sorted(engine.cancelled) == [future.id for future in futures]
     engine.report(*(Update(future.id, S.CANCELLED) for future in futures))
     engine.barrier(kernel)
-    assert kernel.counts.cancelled == 10_000
+    assert kernel.tally.counts.cancelled == 10_000
 
 
 def test_successors_fail_and_name_who_was_cancelled(kernel: Kernel, engine: FakeEngine) -> None:
@@ -248,8 +248,8 @@ def test_successors_fail_and_name_who_was_cancelled(kernel: Kernel, engine: Fake
         assert isinstance(error.__cause__, CancelledError)
         assert "parent (task 1) was cancelled" in str(error)
         assert heir.state is S.FAILED
-    assert kernel.counts.cancelled == 1
-    assert kernel.failures == ()
+    assert kernel.tally.counts.cancelled == 1
+    assert kernel.tally.failures == ()
 
 
 @pytest.mark.parametrize("cancelled_first", [True, False])
@@ -268,7 +268,7 @@ def test_cancelled_while_its_result_is_under_way(kernel: Kernel, engine: FakeEng
     assert isinstance(error, DependencyError)
     assert isinstance(error.__cause__, CancelledError)
     engine.barrier(kernel)
-    counts = kernel.counts
+    counts = kernel.tally.counts
     assert (counts.cancelled, counts.failed, counts.done) == (1, 1, 2)  # two barriers
 
 
@@ -306,7 +306,7 @@ def test_a_function_that_raises_cancelled_error_has_failed(
     assert "odd (task 1) failed with CancelledError" in str(caught)
     assert future.state is S.FAILED
     assert not future.cancelled()
-    counts = kernel.counts
+    counts = kernel.tally.counts
     assert (counts.failed, counts.cancelled) == (2, 0)
 
 
@@ -332,7 +332,7 @@ def test_from_many_threads(kernel: Kernel, engine: FakeEngine) -> None:
         thread.join(PATIENCE)
     assert answers == [True] * 800
     assert kernel.wait(PATIENCE)
-    assert kernel.counts.cancelled == 200
+    assert kernel.tally.counts.cancelled == 200
 
 
 def test_cancel_a_join_that_waits_for_its_parts() -> None:

@@ -14,7 +14,7 @@ from tests.core.fake_engine import PATIENCE, FakeEngine, call, opened, wait_for
 
 from harmony.core.data import File
 from harmony.core.kernel import Kernel
-from harmony.core.ledger import Record
+from harmony.core.record import Record
 from harmony.core.task import Call, Command, Task, TaskState
 from harmony.errors import CycleError, DependencyError, MissingFileError, WorkflowError
 

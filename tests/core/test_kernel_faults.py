@@ -311,7 +311,7 @@ def test_closing_while_others_submit(kernel: Kernel, engine: FakeEngine) -> None
         assert refused.acquire(timeout=PATIENCE)
     for future in futures:
         assert isinstance(_end_of(future), (CancelledError, HarmonyError))
-    assert kernel.counts.ended == kernel.counts.total == len(futures)
+    assert kernel.tally.counts.ended == kernel.tally.counts.total == len(futures)
 
 
 def _end_of(future: TaskFuture[Any]) -> BaseException | None:

@@ -257,7 +257,7 @@ def test_closing_while_a_join_waits(engine: FakeEngine, driver: FakeEngine) -> N
         driver.run(driver.take())
         engine.take()
     assert joined.cancelled()
-    assert kernel.counts.ended == kernel.counts.total
+    assert kernel.tally.counts.ended == kernel.tally.counts.total
 
 
 # -- commands that are made late ----------------------------------------------------------------------

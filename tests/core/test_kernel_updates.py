@@ -93,7 +93,7 @@ def test_what_comes_after_the_end_is_dropped(
     elif first == "FAILED":
         assert str(future.exception(0)) == "first"
     plugs = 1 if together else 2
-    counts = kernel.counts
+    counts = kernel.tally.counts
     ended = {"DONE": counts.done - plugs, "FAILED": counts.failed, "CANCELLED": counts.cancelled}
     assert ended == {state: int(state == first) for state in ended}
     assert counts.total == counts.ended
@@ -105,7 +105,7 @@ def test_running_twice_counts_once(kernel: Kernel, engine: FakeEngine) -> None:
     engine.running(taken)
     engine.running(taken)
     engine.barrier(kernel)
-    assert kernel.counts.running == 1
+    assert kernel.tally.counts.running == 1
 
 
 def test_news_of_unknown_tasks_is_dropped(kernel: Kernel, engine: FakeEngine) -> None:
@@ -115,7 +115,7 @@ def test_news_of_unknown_tasks_is_dropped(kernel: Kernel, engine: FakeEngine) ->
     future = kernel.submit(call())
     engine.done(engine.take(), "fine")
     assert future.result(PATIENCE) == "fine"
-    assert kernel.counts.total == 1
+    assert kernel.tally.counts.total == 1
 
 
 def test_an_empty_report(kernel: Kernel, engine: FakeEngine) -> None:
@@ -167,8 +167,8 @@ def test_the_users_failures_by_the_users_policy(kernel: Kernel, engine: FakeEngi
     assert str(wait_for(future)) == "attempt 2"
     engine.barrier(kernel)
     assert engine.is_empty
-    assert kernel.counts.failed == 1
-    assert [(failure.count, failure.error) for failure in kernel.failures] == [(1, "ValueError: attempt 2")]
+    assert kernel.tally.counts.failed == 1
+    assert [(failure.count, failure.error) for failure in kernel.tally.failures] == [(1, "ValueError: attempt 2")]
 
 
 def test_a_second_try_that_works(kernel: Kernel, engine: FakeEngine) -> None:
@@ -179,8 +179,8 @@ def test_a_second_try_that_works(kernel: Kernel, engine: FakeEngine) -> None:
     assert (second.id, second.work) == (first.id, first.work)
     engine.done(second, "worked")
     assert future.result(PATIENCE) == "worked"
-    assert kernel.failures == ()
-    assert kernel.counts.failed == 0
+    assert kernel.tally.failures == ()
+    assert kernel.tally.counts.failed == 0
 
 
 def test_each_try_gets_the_results_of_its_parents(kernel: Kernel, engine: FakeEngine) -> None:
@@ -212,7 +212,7 @@ def test_while_it_waits_for_its_delay_a_task_is_waiting(kernel: Kernel, engine: 
     engine.barrier(kernel)
     assert future.state is S.WAITING
     assert not future.running()
-    assert kernel.counts.waiting == 1
+    assert kernel.tally.counts.waiting == 1
     assert not kernel.wait(0)
     assert engine.is_empty
 
@@ -297,7 +297,7 @@ def test_counts(kernel: Kernel, engine: FakeEngine) -> None:
     engine.fail(taken["failed"], ValueError("why"))
     futures["cancelled"].cancel()
     engine.barrier(kernel)
-    counts = kernel.counts
+    counts = kernel.tally.counts
     plugs = 1
     assert (counts.waiting, counts.submitted, counts.running) == (1, 2, 1)
     assert (counts.done, counts.failed, counts.cancelled) == (1 + plugs, 1, 1)
@@ -312,7 +312,7 @@ def test_distinct_failures_most_frequent_first(kernel: Kernel, engine: FakeEngin
         engine.fail(engine.take(), error)
     for future in (*futures, heir):
         wait_for(future)
-    told = [(failure.count, failure.task, failure.error) for failure in kernel.failures]
+    told = [(failure.count, failure.task, failure.error) for failure in kernel.tally.failures]
     assert told == [(2, "t1", "OSError: often"), (1, "t0", "ValueError: rare")]
 
 
@@ -328,8 +328,8 @@ def test_work_and_critical_path(kernel: Kernel, engine: FakeEngine) -> None:
         engine.done(taken, seconds=seconds[taken.name])
     for future in (a, b, c, d):
         wait_for(future)
-    assert kernel.work == 10.0
-    assert kernel.critical_path == 7.0
+    assert kernel.tally.work == 10.0
+    assert kernel.tally.critical_path == 7.0
 
 
 def test_work_counts_cores_and_failed_tries(kernel: Kernel, engine: FakeEngine) -> None:
@@ -340,7 +340,7 @@ def test_work_counts_cores_and_failed_tries(kernel: Kernel, engine: FakeEngine) 
     engine.report(Update(engine.take().id, S.FAILED, error=ValueError(), seconds=2.0))
     engine.done(engine.take(), seconds=3.0)
     wait_for(future)
-    assert kernel.work == 20.0
+    assert kernel.tally.work == 20.0
     assert future.seconds == 5.0
 
 

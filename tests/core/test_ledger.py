@@ -11,7 +11,8 @@ from tests.core.fake_engine import PATIENCE
 
 from harmony.core.engine import Submission, Update
 from harmony.core.future import TaskFuture, mark_cancelled, mark_running, mark_waiting
-from harmony.core.ledger import Ledger, Record
+from harmony.core.ledger import Ledger
+from harmony.core.record import Record
 from harmony.core.task import Call, Task, TaskState
 from harmony.errors import DependencyError
 from harmony.events import Bus

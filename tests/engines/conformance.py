@@ -20,7 +20,7 @@ from tests.engines import rig
 from tests.engines.rig import PATIENCE, Gate, News
 
 from harmony.core.data import File
-from harmony.core.engine import Capability, Capacity, Engine, Submission, Update
+from harmony.core.engine import Capability, Capacity, Engine, Notice, Submission, Update
 from harmony.core.task import Call, Command, Options, TaskState
 from harmony.errors import CommandError, MissingFileError, WalltimeExceeded
 from harmony.resources import Resources
@@ -35,13 +35,15 @@ class Driver:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.updates: list[Update] = []
+        self.notices: list[Notice] = []
         self._ids = itertools.count(1)
         self._changed = threading.Condition()
         engine.start(self._report)
 
-    def _report(self, updates: Sequence[Update]) -> None:
+    def _report(self, news: Sequence[Update | Notice]) -> None:
         with self._changed:
-            self.updates.extend(updates)
+            for item in news:
+                self.updates.append(item) if isinstance(item, Update) else self.notices.append(item)
             self._changed.notify_all()
 
     def needs(self, *capabilities: Capability) -> None:
@@ -82,8 +84,7 @@ class Driver:
 
     def result(self, submission: Submission) -> Any:
         update = self.run(submission)
-        assert update.error is None, update.error
-        assert update.state is TaskState.DONE
+        assert (update.state, update.error) == (TaskState.DONE, None)
         return update.result
 
     def error(self, submission: Submission) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import sys
@@ -29,19 +30,30 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+#: Commands that are imported when they are asked for, and where they are.
+_ELSEWHERE = {
+    "export": "harmony.cli.export",
+    "gc": "harmony.cli.history",
+    "job": "harmony.cli.job",
+    "report": "harmony.cli.history",
+    "runs": "harmony.cli.history",
+    "show": "harmony.cli.history",
+    "status": "harmony.cli.history",
+}
+
+
 class _Commands(click.Group):
-    """The commands; those of ``harmony job`` are imported when they are asked for."""
+    """The commands, some of which are elsewhere."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the help."""
-        return sorted([*super().list_commands(ctx), "job"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name."""
-        if cmd_name == "job":
-            from harmony.cli.job import job_command
-
-            return job_command
+        if cmd_name in _ELSEWHERE:
+            command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), f"{cmd_name}_command")
+            return command
         return super().get_command(ctx, cmd_name)
 
 
@@ -56,6 +68,10 @@ def harmony_command() -> None:
 )
 @click.option("--engine", metavar="NAME", help="Run on this engine, whatever the program says.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Give the engine N workers.")
+@click.option(
+    "--store", metavar="PATH", help="Record the run here; 'none' for nowhere. Default: .harmony beside PROGRAM."
+)
+@click.option("--fresh", is_flag=True, help="Run every task, also those that an earlier run has done.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no report; failed tasks are told in one line.")
 @click.option("--scale", type=float, metavar="X", help="WORKFLOW.json: multiply the run times by X.")
 @click.option("--size-scale", type=float, metavar="X", help="WORKFLOW.json: multiply the file sizes by X.")
@@ -78,7 +94,8 @@ def run(
     from harmony.cli.replay import run_replay
     from harmony.cli.watch import Watch
 
-    watch = Watch(engine=engine, workers=workers, quiet=options.pop("quiet"))
+    store, fresh = options.pop("store"), options.pop("fresh")
+    watch = Watch(engine=engine, workers=workers, quiet=options.pop("quiet"), store=store, fresh=fresh)
     given = {name: value for name, value in options.items() if value is not None}
     if not program.endswith(".json"):
         if given:

@@ -41,7 +41,8 @@ def describe(counts: Counts) -> str:
     """Return ``120 tasks: 117 done, 2 failed, 1 cancelled``, leaving out what there is none of."""
     if not counts.total:
         return "no tasks"
-    parts = ((counts.done, "done"), (counts.failed, "failed"), (counts.cancelled, "cancelled"))
+    done = f"done ({counts.recalled} of them by an earlier run)" if counts.recalled else "done"
+    parts = ((counts.done, done), (counts.failed, "failed"), (counts.cancelled, "cancelled"))
     return f"{_count(counts.total, 'task')}: {', '.join(f'{count} {word}' for count, word in parts if count)}"
 
 

@@ -23,8 +23,12 @@ class Watch:
     next workflow opens. A fork of the program reports nothing.
     """
 
-    def __init__(self, *, engine: str | None, workers: int | None, quiet: bool) -> None:
-        self.overrides = Overrides(engine=engine, workers=workers, opened=self._opened, closed=self._closed)
+    def __init__(
+        self, *, engine: str | None, workers: int | None, quiet: bool, store: str | None = None, fresh: bool = False
+    ) -> None:
+        self.overrides = Overrides(
+            engine=engine, workers=workers, store=store, fresh=fresh, opened=self._opened, closed=self._closed
+        )
         self.failed = False
         self._seen = 0
         self._quiet = quiet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -25,6 +25,8 @@ class Capability(enum.Enum):
     ENVIRONMENT = "environment variables per task"
     DIRECTORY = "a working directory per task"
     IN_CALLER = "running in the caller's thread"
+    SHARED_MEMORY = "sharing objects with the driver"
+    REATTACH = "taking up work that an earlier driver started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ class Capacity:
 class Submission:
     """A task as it crosses the port: its futures are replaced by their results. Engines only read it.
 
-    `outputs` are the absolute paths of the files that must be there when the task ends well.
+    `outputs` are the absolute paths of the files that must be there when the task ends well. `handle` is None, or
+    what an engine that can REATTACH has said of this task to an earlier driver: the work may still be under way.
     """
 
-    __slots__ = ("id", "name", "options", "outputs", "work")
+    __slots__ = ("handle", "id", "name", "options", "outputs", "work")
 
     def __init__(
         self, id: int, work: Call | Command, options: Options, name: str = "task", outputs: Sequence[str] = ()
@@ -59,13 +62,39 @@ class Submission:
         self.options = options
         self.name = name
         self.outputs = outputs
+        self.handle: str | None = None
+
+
+class Usage(NamedTuple):
+    """What a task used where it ran: CPU seconds, peak memory, and bytes read from and written to devices.
+
+    `memory` is in bytes; of a function it is the peak of its worker process so far. None is "not measured".
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+    read: int | None = None
+    written: int | None = None
+
+
+class Notice(NamedTuple):
+    """News of the engine itself rather than of a task, for the journal: `kind` as the catalogue of events has it.
+
+    `id` is always 0, which is no task's; it is reported among updates.
+    """
+
+    id: int
+    kind: str
+    subject: str
+    data: Mapping[str, Any]
 
 
 class Update(NamedTuple):
     """News of a task: it is RUNNING, or it ended DONE, FAILED or CANCELLED.
 
     `seconds` is how long the work took where it ran, `place` the worker's name, `stdout` what a
-    function printed.
+    function printed, `usage` what it used. An engine that can REATTACH gives, with RUNNING, the `handle` by which it
+    takes the task up again when the driver has died.
     """
 
     id: int
@@ -75,9 +104,11 @@ class Update(NamedTuple):
     seconds: float = 0.0
     place: str = ""
     stdout: str = ""
+    usage: Usage | None = None
+    handle: str | None = None
 
 
-Report = Callable[[Sequence[Update]], None]
+Report = Callable[[Sequence[Update | Notice]], None]
 
 
 @runtime_checkable

@@ -96,7 +96,9 @@ class TaskFuture(Future[T]):
         if self._state == _FINISHED:
             return TaskState.DONE if self._exception is None else TaskState.FAILED
         record = self._record
-        return TaskState.WAITING if record is None else record.state
+        if record is None:
+            return TaskState.WAITING
+        return TaskState.RUNNING if record.state.is_final else record.state  # until the journal has its end
 
     def result(self, timeout: float | None = None) -> T:
         """See `concurrent.futures.Future.result`."""

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -63,31 +63,31 @@ def _children(item: Any) -> list[Any]:
     return []
 
 
-def resolve(value: Any) -> Any:
+def resolve(value: Any, read: Callable[[Future[Any]], Any] = Future.result) -> Any:
     """Return `value` with each future replaced by its result; what holds no future is returned as it is.
 
-    Waits for futures that have not ended; raises the error of the first that failed.
+    `read` gives a future's result: by default it waits, and raises the error of the first that failed.
     """
-    return _resolve(value, set())
+    return _resolve(value, set(), read)
 
 
-def _resolve(value: Any, around: set[int]) -> Any:
+def _resolve(value: Any, around: set[int], read: Callable[[Future[Any]], Any]) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return value
     if isinstance(value, Future):
-        return value.result()
+        return read(value)
     if id(value) in around:
         return value  # a structure that contains itself
     if isinstance(value, (list, tuple, set, frozenset, dict)):
         old = _children(value)
         around.add(id(value))
-        new = [_resolve(item, around) for item in old]
+        new = [_resolve(item, around, read) for item in old]
         around.discard(id(value))
         return value if _same(new, old) else _rebuild(value, new)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         around.add(id(value))
-        twin = _resolve_dataclass(value, around)
+        twin = _resolve_dataclass(value, around, read)
         around.discard(id(value))
         return twin
     return value
@@ -107,11 +107,11 @@ def _rebuild(old: Any, new: list[Any]) -> Any:
     return type(old)(*new) if hasattr(old, "_fields") else type(old)(new)
 
 
-def _resolve_dataclass(value: Any, around: set[int]) -> Any:
+def _resolve_dataclass(value: Any, around: set[int], read: Callable[[Future[Any]], Any]) -> Any:
     changed = {}
     for field in dataclasses.fields(value):
         old = getattr(value, field.name, None)
-        new = _resolve(old, around)
+        new = _resolve(old, around, read)
         if new is not old:
             changed[field.name] = new
     if not changed:

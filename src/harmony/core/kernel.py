@@ -3,6 +3,9 @@
     user's threads ──submit──▶ ┌───────┐      ┌──────────────┐ ──batches──▶ engines
     engines        ──report──▶ │ inbox │ ───▶ │ loop, ledger │ ──callbacks─▶ delivery thread
     user's threads ──cancel──▶ └───────┘      └──────────────┘ ──events───▶ bus
+                                                     │ ▲
+                                                     ▼ │ safe
+                                                    journal
 
 A message is a `Record` (a new task), a sequence of `Update`s, or a callable to run in the loop. The thread
 `harmony-kernel` takes all that is in the inbox, then gives each engine its batch once. The thread
@@ -27,18 +30,21 @@ from typing import Any
 
 from harmony.core import graph
 from harmony.core.data import File
-from harmony.core.engine import Capability, Engine, Submission, Update
-from harmony.core.future import TaskFuture, mark_cancelled, run_callbacks
-from harmony.core.ledger import DRIVER, Ledger, Record
+from harmony.core.delivery import Delivery
+from harmony.core.engine import Capability, Engine, Notice, Update
+from harmony.core.future import TaskFuture, finish, mark_cancelled
+from harmony.core.journal import Ended, Journal
+from harmony.core.ledger import Ledger
 from harmony.core.place import Placer
-from harmony.core.report import Counts, Failure
+from harmony.core.record import DRIVER, Record
+from harmony.core.roster import Roster
 from harmony.core.task import Call, Command, Task, TaskState
 from harmony.core.writers import Writers
-from harmony.errors import EngineFailed, HarmonyError, WorkflowClosedError
+from harmony.errors import HarmonyError, WorkflowClosedError
 from harmony.events import Bus
 
 _log = logging.getLogger("harmony")
-Message = Record | Sequence[Update] | Callable[[], None]
+Message = Record | Sequence[Update | Notice] | Callable[[], None]
 
 #: After so many messages the engines get what there is, so that they start while more keep coming.
 _TURN = 512
@@ -48,16 +54,20 @@ class Kernel:
     """Runs tasks on `engines`; `driver` runs what must run in this process (joins, building commands).
 
     Engines are started by `start` and closed by `close`, in the order given. `submit`, `cancel`, `wait` and
-    the numbers may be used from any thread.
+    `tally` may be used from any thread.
     """
 
     def __init__(self, engines: Mapping[str, Engine], driver: Engine, *, name: str = "workflow", bus: Bus) -> None:
         self._name = name
         self._engines = dict(engines)
-        self._all = {DRIVER: driver, **self._engines}
         self._bus = bus
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._ledger = Ledger(self._post, bus, time.time)
+        self._roster = Roster({DRIVER: driver, **self._engines}, self._inbox.put)
+        self._journal: Journal | None = None
+        self._journal_ended = False
+        self._unsafe = 0  # tasks that have ended, and that the journal does not have yet
+        self._ledger = Ledger(self._post, bus, time.time, self._roster.able(Capability.SHARED_MEMORY))
+        self.tally = self._ledger.tally
         self._place = Placer(self._engines)
         self._ids = itertools.count(1)
         self._writers = Writers()
@@ -71,27 +81,28 @@ class Kernel:
         self._stopping = False
         self._fault: HarmonyError | None = None
         self.is_forked = False  # True in a process that was forked from the one that made this kernel
-        self._deliveries: queue.SimpleQueue[TaskFuture[Any] | Callable[[], None] | None] = queue.SimpleQueue()
+        self._deliveries = Delivery()
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Start the engines and the loop. When an engine cannot start, those before it are closed again."""
-        started = []
-        try:
-            for engine in self._all.values():
-                engine.start(self._inbox.put)
-                started.append(engine)
-        except BaseException:
-            for engine in reversed(started):
-                engine.close()
-            raise
+    def start(self, journal: Journal | None = None, root: str = "") -> None:
+        """Start the engines and the loop. When an engine cannot start, those before it are closed again.
+
+        With a journal, futures say that they are done once it has that; paths below `root` are relative in it.
+        """
+        if journal is not None:
+            from harmony.core.memo import Memo  # whoever has no journal saves it
+
+            self._ledger.memo = Memo(journal, root, self._roster.able(Capability.REATTACH))
+            self._journal = journal
+            journal.start(self._safe)
+        self._roster.start()
         myself = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _disown(myself()))
         if not self._in_caller:
-            for name, run in (("harmony-kernel", self._run), ("harmony-delivery", self._deliver)):
-                thread = threading.Thread(target=run, name=name, daemon=True)
-                thread.start()
-                self._threads.append(thread)
+            thread = threading.Thread(target=self._run, name="harmony-kernel", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            self._deliveries.start()
         self._closed, self._why_closed = False, "has ended"
 
     # -- the door: any thread ----------------------------------------------------------------------
@@ -168,7 +179,7 @@ class Kernel:
         while seen != self._ended_when_idle and not self._in_caller and not self._closed:
             seen = self._ended_when_idle
             delivered = threading.Event()
-            self._deliveries.put(delivered.set)
+            self._deliveries.call(delivered.set)
             if self._closed:
                 return  # the delivery thread may have ended before it came to this
             delivered.wait()
@@ -188,41 +199,18 @@ class Kernel:
         else:
             self._inbox.put(self._stop)
             self._join_thread(0)
-        failures = []
-        for engine in self._all.values():
-            try:
-                engine.close()
-            except Exception as error:  # noqa: BLE001  the others, and our own threads, are closed all the same
-                failures.append(error)
-        self._deliveries.put(None)
-        self._join_thread(1)
-        if failures:
-            raise failures[0]
+        failure = self._roster.close()
+        if self._journal is not None:
+            self._journal.flush()
+            self._journal_ended = True
+        self._deliveries.close()
+        if failure is not None:
+            raise failure
 
     def _join_thread(self, index: int) -> None:
         for thread in self._threads[index : index + 1]:
             if thread is not threading.current_thread():
                 thread.join()
-
-    @property
-    def counts(self) -> Counts:
-        """How many tasks are where."""
-        return self._ledger.tally.counts
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """The distinct errors so far."""
-        return self._ledger.tally.failures
-
-    @property
-    def work(self) -> float:
-        """Core-seconds that tasks have run."""
-        return self._ledger.tally.work
-
-    @property
-    def critical_path(self) -> float:
-        """Seconds of the longest chain of tasks that have ended."""
-        return self._ledger.tally.critical_path
 
     def _post(self, message: Callable[[], None]) -> None:
         self._inbox.put(message)
@@ -257,6 +245,7 @@ class Kernel:
             return None
 
     def _turn(self, message: Message | None) -> None:
+        self._ledger.now = time.monotonic()
         try:
             taken = 0
             while message is not None:
@@ -271,8 +260,8 @@ class Kernel:
             self._fault = HarmonyError(f"a fault inside Harmony, please report it: {error!r}")
             self._ledger.abandon(self._fault)
             self._tell()
-        if self._idle and not self._ledger.pending and self._inbox.empty():
-            self._ended_when_idle = self.counts.ended
+        if self._idle and not self._ledger.pending and not self._unsafe and self._inbox.empty():
+            self._ended_when_idle = self.tally.counts.ended
             for idle in self._idle:
                 idle.set()
             self._idle.clear()
@@ -312,7 +301,7 @@ class Kernel:
             if self._in_caller and len(batch) > 1:  # the rest stays reachable for work that submits and waits
                 ledger.outbox[name] = batch[1:]
                 batch = batch[:1]
-            self._submit_to(name, batch)
+            self._roster.submit(name, batch)
 
     def _tell(self) -> None:
         ledger = self._ledger
@@ -321,8 +310,29 @@ class Kernel:
             self._bus.publish(happened)
         if ledger.callbacks:
             called, ledger.callbacks = ledger.callbacks, []
-            for future in called:
-                run_callbacks(future) if self._in_caller else self._deliveries.put(future)
+            self._deliveries.put(called)
+        if ledger.entries:
+            assert self._journal is not None
+            entries, ledger.entries = ledger.entries, []
+            self._unsafe += sum([type(entry) is Ended for entry in entries])
+            if self._journal_ended:
+                self._safe([entry for entry in entries if isinstance(entry, Ended)])
+                return
+            self._journal.write(entries)
+            if self._in_caller:
+                self._journal.flush()
+
+    def _safe(self, ended: Sequence[Ended]) -> None:
+        """The journal has them, so the futures may say so. Journal's thread, or the caller."""
+        called = finish([(entry.record.future, entry.result, entry.error) for entry in ended])
+        for entry in ended:
+            entry.record.future._record = None
+        self._deliveries.put(called)
+        self._inbox.put(partial(self._landed, ended))
+
+    def _landed(self, ended: Sequence[Ended]) -> None:
+        self._unsafe -= len(ended)
+        self._ledger.landed(ended)
 
     def _cancel_on_engines(self) -> None:
         cancelled, self._ledger.to_cancel = self._ledger.to_cancel, {}
@@ -332,38 +342,23 @@ class Kernel:
                 unsent = self._ledger.outbox.get(box, [])
                 unsent[:] = [submission for submission in unsent if submission.id not in dropped]
             for box in (DRIVER, name):
-                self._cancel_on(box, ids)
-
-    def _submit_to(self, name: str, batch: list[Submission]) -> None:
-        try:
-            self._all[name].submit(batch)
-        except Exception as error:  # noqa: BLE001  an engine, or a fault of ours: all waiting futures must end
-            _log.exception("engine %r failed to take %d tasks", name, len(batch))
-            failure = EngineFailed(f"engine {name!r} failed to take work: {error!r}")
-            failure.__cause__ = error
-            self._inbox.put([Update(submission.id, TaskState.FAILED, error=failure) for submission in batch])
+                self._roster.cancel(box, ids)
 
     def _cancel_unstarted(self, future: TaskFuture[Any], answer: queue.SimpleQueue[bool]) -> None:
         """Cancel a task that will then surely not run; answer False when it runs or has ended."""
         try:
             self._drain()
-            if self._ledger.state_of(future) is TaskState.SUBMITTED:
-                name = self._ledger.engine_of(future)
-                batch = self._ledger.outbox.get(name, [])
+            record = self._ledger.record_of(future)
+            if record is not None and record.state is TaskState.SUBMITTED:
+                batch = self._ledger.outbox.get(record.engine, [])
                 if not any(submission.id == future.id for submission in batch):
-                    self._cancel_on(name, [future.id])
+                    self._roster.cancel(record.engine, [future.id])
                     self._drain()
-            is_unstarted = self._ledger.state_of(future) in (TaskState.WAITING, TaskState.SUBMITTED)
+            is_unstarted = record is not None and record.state in (TaskState.WAITING, TaskState.SUBMITTED)
             if is_unstarted and mark_cancelled(future, also_running=False):
                 self._ledger.cancel(future)
         finally:
             answer.put(future.cancelled())
-
-    def _cancel_on(self, name: str, ids: list[int]) -> None:
-        try:
-            self._all[name].cancel(ids)
-        except Exception:  # noqa: BLE001  it is an engine's, and the tasks are cancelled for the user all the same
-            _log.exception("engine %r failed to cancel %d tasks", name, len(ids))
 
     def _drain(self) -> None:
         while (message := self._take()) is not None:
@@ -381,17 +376,9 @@ class Kernel:
                 elif callable(message):
                     message()
             self._ledger.abandon(WorkflowClosedError(f"workflow {self._name!r} has ended"))
+            self._tell()
             for idle in self._idle:
                 idle.set()
-
-    # -- harmony-delivery ------------------------------------------------------------------------------
-
-    def _deliver(self) -> None:
-        while (item := self._deliveries.get()) is not None:
-            try:
-                run_callbacks(item) if isinstance(item, TaskFuture) else item()
-            except BaseException:  # noqa: BLE001  a callback that exits must not end the delivery of all others
-                _log.exception("a callback of %r failed", item)
 
 
 def _disown(kernel: Kernel | None) -> None:

@@ -1,19 +1,22 @@
 """The ledger: every task's state, and what follows from each piece of news. No thread, no lock, no clock.
 
 The kernel's loop feeds it (`accept`, `update`, `cancel`, `parent_ended`), then takes what came out:
-`outbox` for the engines, `callbacks` for the delivery thread, `later` for the timer, `events` for the bus.
-A finished task costs what its successors cost, and nothing else.
+`outbox` for the engines, `callbacks` for the delivery thread, `later` for the timer, `events` for the bus, `entries`
+for the journal. A finished task costs what its successors cost, and nothing else.
+
+With a journal, futures are not ended here: their results are put in place, so that successors can go on, and the
+futures say so once the journal has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
-from typing import Any, cast
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, cast
 
 from harmony import events
 from harmony.core import graph, retry
-from harmony.core.engine import Submission, Update
+from harmony.core.engine import Notice, Submission, Update
 from harmony.core.future import (
     Outcome,
     TaskFuture,
@@ -23,72 +26,53 @@ from harmony.core.future import (
     mark_running,
     mark_waiting,
 )
+from harmony.core.journal import Attached, Ended, Entry, Started, Tried
+from harmony.core.record import (
+    ASKING,
+    DRIVER,
+    DRIVER_OPTIONS,
+    Cancelled,
+    Joined,
+    Known,
+    Record,
+    Same,
+    as_it_is,
+    check_inputs,
+    dependency_error,
+    error_of,
+    is_settled,
+    leads_back,
+    result_of,
+)
 from harmony.core.tally import Tally
-from harmony.core.task import NEXT, Call, Command, Join, Options, Task, TaskState, Template, Work
-from harmony.errors import CycleError, DependencyError, HarmonyError, MissingFileError, text_of
+from harmony.core.task import NEXT, Call, Command, Join, TaskState, Template, Work
+from harmony.errors import CycleError, DependencyError, HarmonyError
 
-
-class _Cancelled(CancelledError):
-    """A cancellation through Harmony, as told from a `CancelledError` that a user's function raises."""
-
-
-#: The outbox of work that runs in the driver: joins, and the building of commands.
-DRIVER = ""
-_DRIVER_OPTIONS = Options()
-
-
-class Record(Submission):
-    """What the ledger knows of one task that has not ended.
-
-    It is also what the engine is handed: a million pending tasks cost enough without a second object for each.
-    `unresolved` is the work as it was submitted, where futures have to be replaced in it first, or where it is
-    a template or a join; else None, and `work` is right from the start.
-    """
-
-    __slots__ = (
-        "cores", "engine", "failures", "future", "inputs", "losses", "parents", "path", "state", "successors",
-        "unresolved", "waiting",
-    )  # fmt: skip
-
-    def __init__(
-        self, future: TaskFuture[Any], task: Task, engine: str, cores: int, parents: Sequence[Future[Any]]
-    ) -> None:
-        work, self.name, self.options, self.inputs, outputs = task
-        self.id = future.id
-        self.work = work  # type: ignore[assignment]  # until `ready` it may be any work
-        self.unresolved: Work | _Joined | None = None
-        if parents or isinstance(work, (Template, Join)):
-            self.unresolved = work
-        self.outputs = tuple(map(str, outputs)) if outputs else ()
-        self.future = future
-        future._record = self
-        self.engine = engine
-        self.cores = cores
-        self.parents = parents
-        self.state = TaskState.WAITING
-        self.waiting = 0
-        self.successors: list[Record] | None = None
-        self.path = 0.0
-        self.failures = 0
-        self.losses = 0
-
-
-class _Joined:
-    """The value of a join while the futures inside it are not all done."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+if TYPE_CHECKING:
+    from harmony.core.memo import Memo
 
 
 class Ledger:
-    """See the module. `post` puts a message into the kernel's inbox from any thread."""
+    """See the module. `post` puts a message into the kernel's inbox from any thread.
 
-    def __init__(self, post: Callable[[Callable[[], None]], None], bus: events.Bus, clock: Callable[[], float]) -> None:
+    With a `memo`, set before the first task, there is a journal. Results of engines named in `sharing` are objects
+    that others may change. `now` is the monotonic time at which this turn of the loop began.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Callable[[], None]], None],
+        bus: events.Bus,
+        clock: Callable[[], float],
+        sharing: frozenset[str] = frozenset(),
+    ) -> None:
         self._post = post
         self._bus = bus
         self._clock = clock
+        self.memo: Memo | None = None
+        self._sharing = sharing
+        self.now = 0.0
+        self.entries: list[Entry] = []
         self._records: dict[int, Record] = {}
         self._outcomes: list[Outcome] = []
         self._releasing: list[tuple[Record, BaseException | None]] = []
@@ -105,6 +89,7 @@ class Ledger:
     def accept(self, record: Record) -> None:
         """Take a new task."""
         self.tally.accept()
+        record.accepted = self.now
         self._records[record.id] = record
         if self._expected:
             record.successors = self._expected.pop(record.id, None)
@@ -113,12 +98,17 @@ class Ledger:
         else:
             self.ready(record)
 
-    def update(self, updates: Sequence[Update]) -> None:
+    def update(self, updates: Sequence[Update | Notice]) -> None:
         """Take news from an engine; late and repeated ones are dropped."""
         records, done = self._records, TaskState.DONE
         for update in updates:
             record = records.get(update.id)
-            if record is None or record.state is TaskState.WAITING or update.state not in NEXT[record.state]:
+            if record is None or isinstance(update, Notice):
+                self._notice(update)
+                continue
+            if update.handle is not None and self.memo is not None:
+                self.entries.append(Attached(record, update.handle))
+            if record.state is TaskState.WAITING or update.state not in NEXT[record.state]:
                 continue
             future = record.future
             if update.place:
@@ -129,38 +119,58 @@ class Ledger:
             if update.state is done:
                 self._worked(record, update)
             elif update.state is TaskState.RUNNING:
-                self._enter(record, TaskState.RUNNING)
-                mark_running(future)
-                self._note(events.RUNNING, future, name=future.name, place=update.place)
+                if record.unresolved is not ASKING:
+                    self._runs(record, update.place)
             elif update.state is TaskState.CANCELLED:
                 mark_cancelled(future, also_running=True)
-                self._end(record, None, _Cancelled())
+                self._end(record, None, Cancelled())
             else:
                 assert update.error is not None
+                record.usage = update.usage
                 self._failed_once(record, update.error, update.seconds)
+
+    def _runs(self, record: Record, place: str) -> None:
+        self._enter(record, TaskState.RUNNING)
+        mark_running(record.future)
+        if self.memo is not None:
+            record.started = self.now
+            self.entries.append(Started(record, self.now))
+        self._note(events.RUNNING, record.future, name=record.name, place=place)
+
+    def _notice(self, news: Update | Notice) -> None:
+        if isinstance(news, Notice) and news.kind in self._bus.wanted:
+            self.events.append(events.Event(news.kind, news.subject, self._clock(), news.data, self.now))
 
     def cancel(self, future: TaskFuture[Any]) -> None:
         """Take note that the user has cancelled; the future already says so."""
         record = self._records.get(future.id)
         if record is None:
             return
+        self._drop(record, Cancelled())
+
+    def _drop(self, record: Record, error: BaseException) -> None:
         if record.state is not TaskState.WAITING:
-            self.to_cancel.setdefault(record.engine, []).append(future.id)
-        self._end(record, None, _Cancelled())
+            self.to_cancel.setdefault(record.engine, []).append(record.id)
+        self._end(record, None, error)
 
     def try_again(self, record: Record) -> None:
         """The delay before another try is over."""
         if not record.state.is_final:
             self.ready(record)
 
+    def landed(self, ended: Sequence[Ended]) -> None:
+        """The journal has what these tasks came to."""
+        assert self.memo is not None
+        for entry in ended:
+            if entry.record.options.cache == "always":
+                self.memo.landed(entry.record)
+
     def abandon(self, error: HarmonyError | None = None) -> None:
         """End every task that has not ended: with `error`, or as cancelled."""
         for record in list(self._records.values()):
             if error is None:
                 mark_cancelled(record.future, also_running=True)
-            if record.state is not TaskState.WAITING:
-                self.to_cancel.setdefault(record.engine, []).append(record.future.id)
-            self._end(record, None, error or _Cancelled())
+            self._drop(record, error or Cancelled())
         self.outbox.clear()
         self.settle()
 
@@ -169,13 +179,17 @@ class Ledger:
         while self._outcomes or self._releasing:
             outcomes, self._outcomes = self._outcomes, []
             releasing, self._releasing = self._releasing, []
-            self.callbacks.extend(finish(outcomes))
-            for outcome in outcomes:
-                outcome[0]._record = None
+            if self.memo is None:
+                self.callbacks.extend(finish(outcomes))
+                for outcome in outcomes:
+                    outcome[0]._record = None
+            else:
+                for future, result, error in outcomes:
+                    future._result, future._exception = result, error
             for record, failure in releasing:
-                error = _Cancelled() if failure is None and is_cancelled(record.future) else failure
+                reason = Cancelled() if failure is None and is_cancelled(record.future) else failure
                 for successor in record.successors or ():
-                    self._parent_ended(successor, record.future, error)
+                    self._parent_ended(successor, record.future, reason)
 
     # -- what follows ----------------------------------------------------------------------------
 
@@ -188,13 +202,21 @@ class Ledger:
             except Exception as error:  # noqa: BLE001  a future's or a dataclass's own error is the task's
                 self._end(record, None, error)
                 return
-            if isinstance(work, _Joined):
+            if isinstance(work, Joined):
                 self._end(record, work.value, None)
                 return
             if isinstance(work, (Template, Join)):
-                engine, submission = DRIVER, Submission(record.id, Call(*work), _DRIVER_OPTIONS, record.name)
+                engine, submission = DRIVER, Submission(record.id, Call(*work), DRIVER_OPTIONS, record.name)
             else:
                 record.work = work
+        if self.memo is not None and engine is not DRIVER:
+            step = self.memo.look(record)
+            if isinstance(step, Call):
+                record.unresolved = ASKING
+                engine, submission = DRIVER, Submission(record.id, step, DRIVER_OPTIONS, record.name)
+            elif step is not None:
+                self._recall(record, step)
+                return
         self._enter(record, TaskState.SUBMITTED)
         batch = self.outbox.get(engine)
         if batch is None:
@@ -203,15 +225,24 @@ class Ledger:
         if events.SUBMITTED in self._bus.wanted:
             self._note(events.SUBMITTED, record.future, name=record.name, engine=engine)
 
-    def _resolved(self, record: Record) -> Work | _Joined:
+    def _resolved(self, record: Record) -> Work | Joined:
         work = record.unresolved
-        if isinstance(work, _Joined):
-            return _Joined(graph.resolve(work.value))
+        if isinstance(work, Joined):
+            return Joined(graph.resolve(work.value, result_of))
         if record.inputs:
-            _check_inputs(record)
+            check_inputs(record)
         if work is None or isinstance(work, Command):
             return record.work
-        return type(work)(work[0], graph.resolve(work.args), graph.resolve(work.kwargs))
+        assert isinstance(work, (Call, Template, Join))
+        return type(work)(work[0], graph.resolve(work.args, result_of), graph.resolve(work.kwargs, result_of))
+
+    def _recall(self, record: Record, known: Known | Same) -> None:
+        record.future.place = ""
+        if isinstance(known, Same):
+            record.unresolved = known
+            self._wait_for(record, [known.value])
+        else:
+            self._end(record, known.value, None)
 
     def _wait_for(self, record: Record, parents: Sequence[Future[Any]]) -> None:
         self.settle()  # a parent may have ended in this turn, and its future must say so
@@ -225,7 +256,7 @@ class Ledger:
                     other.successors.append(record)
                     waiting += 1
                     continue
-                if not parent.done():  # its submit is under way in another thread
+                if not is_settled(parent):  # its submit is under way in another thread
                     self._expected.setdefault(parent.id, []).append(record)
                     waiting += 1
                     continue
@@ -234,22 +265,26 @@ class Ledger:
                 waiting += 1
                 parent.add_done_callback(lambda done: self._post(lambda: self._foreign_ended(record, done)))
                 continue
-            error = _error_of(parent)
+            error = error_of(parent)
             if error is not None:
-                self._end(record, None, _dependency_error(record, parent, error))
+                self._end_with(record, parent, error)
                 return
         record.waiting = waiting
         if not waiting:
             self.ready(record)
 
+    def _end_with(self, record: Record, parent: Future[Any], error: BaseException) -> None:
+        same = isinstance(record.unresolved, Same)
+        self._end(record, None, error if same else dependency_error(record, parent, error))
+
     def _foreign_ended(self, record: Record, parent: Future[Any]) -> None:
-        self._parent_ended(record, parent, _error_of(parent))
+        self._parent_ended(record, parent, error_of(parent))
 
     def _parent_ended(self, record: Record, parent: Future[Any], error: BaseException | None) -> None:
         if record.state.is_final:
             return
         if error is not None:
-            self._end(record, None, _dependency_error(record, parent, error))
+            self._end_with(record, parent, error)
             return
         if isinstance(parent, TaskFuture):
             record.path = max(record.path, parent.path)
@@ -258,8 +293,12 @@ class Ledger:
             self.ready(record)
 
     def _worked(self, record: Record, update: Update) -> None:
+        if record.unresolved is ASKING:
+            self._answered(record, update.result)
+            return
         seconds = update.seconds
         future = record.future
+        record.usage = update.usage
         future.seconds += seconds
         record.path += seconds
         self.tally.work += seconds * record.cores
@@ -274,6 +313,13 @@ class Ledger:
         else:
             self._end(record, update.result, None)
 
+    def _answered(self, record: Record, answer: Any) -> None:
+        assert self.memo is not None
+        record.unresolved = None
+        self._enter(record, TaskState.WAITING)
+        self.memo.answer(record, answer)
+        self.ready(record)
+
     def _join(self, record: Record, value: Any) -> None:
         futures: list[Future[Any]] = []
         try:
@@ -283,25 +329,11 @@ class Ledger:
             return
         self._enter(record, TaskState.WAITING)
         mark_waiting(record.future)
-        if self._leads_back(record, futures):
+        if leads_back(record, futures):
             self._end(record, None, CycleError(f"join {record.future.name} returned a future that waits for itself"))
             return
-        record.unresolved = _Joined(value)
+        record.unresolved = Joined(value)
         self._wait_for(record, futures)
-
-    def _leads_back(self, record: Record, futures: Sequence[Future[Any]]) -> bool:
-        owner = record.future.owner
-        targets = {future.id for future in futures if isinstance(future, TaskFuture) and future.owner is owner}
-        seen: set[int] = set()
-        todo = [record]
-        while todo:
-            item = todo.pop()
-            if item.future.id in targets:
-                return True
-            if item.future.id not in seen:
-                seen.add(item.future.id)
-                todo.extend(item.successors or ())
-        return False
 
     def _failed_once(self, record: Record, error: BaseException, seconds: float) -> None:
         self.tally.work += seconds * record.cores
@@ -314,6 +346,10 @@ class Ledger:
         if delay is None:
             self._end(record, None, error)
             return
+        if self.memo is not None:
+            number = record.failures + record.losses
+            self.entries.append(Tried(record, number, error, record.future.place, self.now, seconds))
+            record.started = None
         self._enter(record, TaskState.WAITING)
         mark_waiting(record.future)
         self._note(events.RETRIED, record.future, name=record.future.name, error=error, delay=delay)
@@ -326,9 +362,10 @@ class Ledger:
         future = record.future
         del self._records[future.id]
         if error is None and is_cancelled(future):
-            error = _Cancelled()
+            error = Cancelled()
         if error is None:
             self._enter(record, TaskState.DONE)
+            self.tally.recalled += record.origin is not None
             future.path = record.path
             self.tally.critical_path = max(self.tally.critical_path, record.path)
             if events.DONE in self._bus.wanted:
@@ -336,12 +373,15 @@ class Ledger:
         else:
             self._end_badly(record, error)
         self._outcomes.append((future, result, error))
+        if self.memo is not None:
+            data = as_it_is(result) if record.engine in self._sharing and record.origin is None else None
+            self.entries.append(Ended(record, result, error, data))
         if record.successors:
             self._releasing.append((record, error))
 
     def _end_badly(self, record: Record, error: BaseException) -> None:
         future = record.future
-        if isinstance(error, _Cancelled):
+        if isinstance(error, Cancelled):
             self._enter(record, TaskState.CANCELLED)
             self._note(events.CANCELLED, future, name=future.name)
             return
@@ -356,44 +396,13 @@ class Ledger:
 
     def _note(self, kind: str, future: TaskFuture[Any], **data: Any) -> None:
         if kind in self._bus.wanted:
-            self.events.append(events.Event(kind, future.id, self._clock(), data))
+            self.events.append(events.Event(kind, future.id, self._clock(), data, self.now))
 
-    def state_of(self, future: TaskFuture[Any]) -> TaskState | None:
-        """Where a task is that has not ended; None for one that has."""
-        record = self._records.get(future.id)
-        return None if record is None else record.state
-
-    def engine_of(self, future: TaskFuture[Any]) -> str:
-        """The engine of a task that has not ended."""
-        return self._records[future.id].engine
+    def record_of(self, future: TaskFuture[Any]) -> Record | None:
+        """What is known of a task that has not ended; None for one that has."""
+        return self._records.get(future.id)
 
     @property
     def pending(self) -> int:
         """Tasks that have not ended."""
         return len(self._records)
-
-
-def _check_inputs(record: Record) -> None:
-    for file in record.inputs:
-        if not file.exists():
-            raise MissingFileError(
-                f"{record.name} reads {file.shown}, which is not there, and no task submitted before it writes it"
-            )
-
-
-def _error_of(future: Future[Any]) -> BaseException | None:
-    return _Cancelled() if future.cancelled() else future.exception(timeout=0)
-
-
-def _dependency_error(record: Record, parent: Future[Any], error: BaseException) -> DependencyError:
-    root = error.__cause__ if isinstance(error, DependencyError) and error.__cause__ else error
-    name = f"{parent.name} (task {parent.id})" if isinstance(parent, TaskFuture) else "a future it needs"
-    if isinstance(error, DependencyError):
-        why = text_of(error).partition(" was not run: ")[2]
-    elif isinstance(error, _Cancelled):
-        why = f"{name} was cancelled"
-    else:
-        why = f"{name} failed with {type(error).__name__}: {text_of(error)}"
-    failure = DependencyError(f"{record.future.name} was not run: {why}")
-    failure.__cause__ = root
-    return failure

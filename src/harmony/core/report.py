@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many tasks are where. `waiting` for others or for another try, `submitted` to an engine."""
+    """How many tasks are where. `waiting` for others or for another try, `submitted` to an engine.
+
+    `recalled` are those of `done` that were not run, because an earlier run had done them.
+    """
 
     waiting: int = 0
     submitted: int = 0
@@ -15,6 +18,7 @@ class Counts:
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    recalled: int = 0
 
     @property
     def total(self) -> int:

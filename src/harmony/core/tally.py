@@ -13,6 +13,7 @@ class Tally:
     def __init__(self) -> None:
         self._numbers = [0] * len(TaskState)
         self._failures: dict[str, list[int | str]] = {}
+        self.recalled = 0
         self.work = 0.0
         self.critical_path = 0.0
 
@@ -33,7 +34,8 @@ class Tally:
     @property
     def counts(self) -> Counts:
         """How many tasks are where."""
-        return Counts(**{state.name.lower(): max(self._numbers[state], 0) for state in TaskState})
+        numbers = {state.name.lower(): max(self._numbers[state], 0) for state in TaskState}
+        return Counts(**numbers, recalled=self.recalled)
 
     @property
     def failures(self) -> tuple[Failure, ...]:

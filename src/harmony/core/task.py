@@ -121,12 +121,20 @@ class CommandResult:
     outputs: tuple[File, ...] = ()
 
 
+#: When the result of a task may be used again; see `Options`.
+CACHES = ("never", "run", "always")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a task is to be run; one value shared by all calls of a decorated function.
 
     `walltime` is in seconds; `environment` is added to the worker's; `directory` is made if it is
     missing; `engine` names one of the workflow's engines, None leaves the choice to placement.
+
+    `cache` says when a result may stand for another: "run", for the same call in an earlier run of the same
+    program; "always", for any call with the same content, also in other programs of the store and at the same
+    time; "never". `relevant` names variables of the driver's environment that are part of the content.
     """
 
     resources: Resources = field(default_factory=Resources)
@@ -135,8 +143,12 @@ class Options:
     environment: tuple[tuple[str, str], ...] = ()
     directory: str | None = None
     engine: str | None = None
+    cache: str = "run"
+    relevant: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.cache not in CACHES:
+            raise ConfigError(f"cache={self.cache!r} must be one of {', '.join(map(repr, CACHES))}")
         walltime: object = self.walltime
         if walltime is not None and (not isinstance(walltime, (int, float)) or not walltime > 0):
             raise ConfigError(f"walltime={walltime!r} must be a number of seconds, more than 0")

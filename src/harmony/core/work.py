@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harmony.core.data import File
+from harmony.core.engine import Usage
 from harmony.core.task import Call, Command, CommandResult, Options
+from harmony.core.usage import of_command
 from harmony.errors import (
     CommandError,
     MissingFileError,
@@ -29,6 +32,8 @@ CAPTURE_LIMIT = 8 * 2**20
 ERROR_TAIL = 4000
 #: Seconds between the polite signal and the sure one.
 GRACE = 2.0
+#: Seconds that `poll` can wait; what is longer is taken for ever.
+_LONGEST_POLL = 2_000_000
 
 
 # -- commands ---------------------------------------------------------------------------------------
@@ -164,8 +169,16 @@ def make_directory(command: Command, directory: str | None) -> None:
             ) from error
 
 
-def run_command(command: Command, options: Options, outputs: Sequence[str] = ()) -> CommandResult:
-    """Run a command here and wait for it: for engines that have threads or nothing better."""
+def run_command(
+    command: Command,
+    options: Options,
+    outputs: Sequence[str] = (),
+    used: Callable[[Usage], object] = lambda usage: None,
+) -> CommandResult:
+    """Run a command here and wait for it: for engines that have threads or nothing better.
+
+    `used` is told what it used, also of one that failed.
+    """
     make_directory(command, options.directory)
     streams = open_streams(command, options.directory)
     started = time.monotonic()
@@ -182,7 +195,7 @@ def run_command(command: Command, options: Options, outputs: Sequence[str] = ())
             )
         except OSError as error:
             raise cannot_start(command, error) from error
-        status = _wait(process, command, options.walltime)
+        status = _wait(process, command, options.walltime, used)
         seconds = time.monotonic() - started
         return judge(command, status, streams, directory=options.directory, seconds=seconds, outputs=outputs)
     finally:
@@ -190,21 +203,58 @@ def run_command(command: Command, options: Options, outputs: Sequence[str] = ())
             os.close(descriptor)
 
 
-def _wait(process: subprocess.Popen[bytes], command: Command, walltime: float | None) -> int:
+def _wait(
+    process: subprocess.Popen[bytes], command: Command, walltime: float | None, used: Callable[[Usage], object]
+) -> int:
     try:
-        return process.wait(walltime)
-    except BaseException as error:
-        for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
-            signal_group(process.pid, number)
-            try:
-                process.wait(patience)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        if _ended(process, walltime):
+            return _collect(process, used)
+        raise walltime_exceeded(str(command), walltime or 0)
+    except BaseException:
+        if process.returncode is None:
+            signal_group(process.pid, signal.SIGTERM)
+            if not _ended(process, GRACE):
+                signal_group(process.pid, signal.SIGKILL)
+            _collect(process, used)
         signal_group(process.pid, signal.SIGKILL)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise walltime_exceeded(str(command), walltime or 0) from None
         raise
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+    """Wait so long for the end of a process; leave it to be collected."""
+    if seconds is not None and hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            pass  # an old kernel
+        else:
+            try:
+                waiting = select.poll()
+                waiting.register(descriptor, select.POLLIN)
+                return bool(waiting.poll(seconds * 1000 if seconds < _LONGEST_POLL else None))
+            finally:
+                os.close(descriptor)
+    deadline = None if seconds is None else time.monotonic() + seconds
+    how = os.WEXITED | os.WNOWAIT | (0 if deadline is None else os.WNOHANG)
+    try:
+        while os.waitid(os.P_PID, process.pid, how) is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+    except ChildProcessError:
+        pass  # someone else has waited for it
+    return True
+
+
+def _collect(process: subprocess.Popen[bytes], used: Callable[[Usage], object]) -> int:
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except ChildProcessError:
+        process.returncode = 0  # as `subprocess` has it
+    else:
+        process.returncode = os.waitstatus_to_exitcode(status)
+        used(of_command(usage))
+    return process.returncode
 
 
 def walltime_exceeded(name: str, walltime: float) -> WalltimeExceeded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harmony.core.engine import Capability, Capacity, Report, Submission, Update
+from harmony.core.engine import Capability, Capacity, Notice, Report, Submission, Update
 from harmony.core.task import TaskState
 from harmony.engines._here import run_here
 
@@ -24,6 +24,7 @@ class InlineEngine:
             Capability.DIRECTORY,
             Capability.MEMORY,
             Capability.IN_CALLER,
+            Capability.SHARED_MEMORY,
         }
     )
     capacity = Capacity()
@@ -53,5 +54,5 @@ class InlineEngine:
         self._report = _silent
 
 
-def _silent(updates: Sequence[Update]) -> None:
+def _silent(updates: Sequence[Update | Notice]) -> None:
     del updates

@@ -20,7 +20,7 @@ class ThreadEngine:
     and working directories belong to the whole process, so neither is offered.
     """
 
-    capabilities = frozenset({Capability.CALLS, Capability.COMMANDS})
+    capabilities = frozenset({Capability.CALLS, Capability.COMMANDS, Capability.SHARED_MEMORY})
 
     def __init__(self, workers: int | None = None, *, name: str = "thread") -> None:
         if workers is not None:

@@ -24,7 +24,7 @@ R = TypeVar("R")
 _NONE: dict[str, Any] = {}  # one for all calls without keywords; nobody writes to it
 _new = tuple.__new__  # a named tuple at half the price of calling its class; two are made for every call
 _RESOURCES = frozenset({"cores", "gpus", "ranks", "nodes", "memory", "exclusive"})
-_OPTIONS = frozenset({"walltime", "retries", "environment", "directory", "on"})
+_OPTIONS = frozenset({"walltime", "retries", "environment", "directory", "on", "cache", "relevant"})
 _SHAPE = frozenset({"name", "outputs"})
 _STREAMS = ("stdin", "stdout", "stderr")
 
@@ -259,7 +259,17 @@ def make_options(word: str, settings: Mapping[str, Any], others: frozenset[str] 
         environment=tuple((str(key), str(value)) for key, value in environment.items()),
         directory=None if directory is None else os.path.abspath(directory),
         engine=settings.get("on"),
+        cache=settings.get("cache", "run"),
+        relevant=_names("relevant", settings.get("relevant", ())),
     )
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"{key}={value!r} must be a text or texts")
+    return names
 
 
 @overload
@@ -272,8 +282,10 @@ def task(fn: Callable[..., R] | None = None, **options: Any) -> Any:
     Options, all by keyword: `cores`, `gpus` (per rank), `ranks`, `nodes`, `memory` (bytes, or "4GB"),
     `exclusive`, `walltime` (seconds), `retries` (a number or a `Retry`), `environment`, `directory`, `on` (the
     engine's name), `name`, and `outputs` (parameters, besides those annotated `Output`, that hold files it
-    writes). With `ranks` the function runs on each of them under MPI, is given the communicator if it has a
-    parameter `comm`, and the result is the list of the ranks' results. Raises `ConfigError` for bad options.
+    writes). `cache` says which result may be used again: "run", of the same call in an earlier run of the program;
+    "always", of any call with the same arguments; "never". `relevant` names environment variables that belong to what
+    makes calls the same. With `ranks` the function runs on each of them under MPI, is given the communicator if it
+    has a parameter `comm`, and the result is the list of the ranks' results. Raises `ConfigError` for bad options.
     """
     return TaskFunction(fn, options) if fn is not None else lambda plain: TaskFunction(plain, options)
 

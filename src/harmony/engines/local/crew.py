@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 import time
 import types
@@ -18,7 +19,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from harmony.core import graph
-from harmony.core.engine import Submission, Update
+from harmony.core.engine import Notice, Submission, Update, Usage
 from harmony.core.task import Call, TaskState, Work
 from harmony.core.travel import call_object, cannot_pickle, dump_function, dump_value, load_exception
 from harmony.engines.local import shared, wire
@@ -50,7 +51,7 @@ class Crew:
         initializer: tuple[Callable[..., Any], Sequence[Any]] | None,
         watch: Callable[[WorkerHandle], None],
         retire: Callable[[WorkerHandle], None],
-        updates: list[Update],
+        updates: list[Update | Notice],
     ) -> None:
         self._limit = limit
         self._environment = environment
@@ -110,6 +111,8 @@ class Crew:
         self._made += 1
         self.workers.append(worker)
         self._watch(worker)
+        facts = {"engine": "local", "pid": worker.pid, "host": socket.gethostname()}
+        self.updates.append(Notice(0, "worker.started", worker.name, facts))
         return worker
 
     # -- what they get -------------------------------------------------------------------------------
@@ -231,22 +234,26 @@ class Crew:
     def _update(
         self, worker: WorkerHandle, submission: Submission, kind: int, seconds: float, payload: Any, prints: str
     ) -> Update:
-        if kind == wire.NOTHING:
-            return _new(Update, (submission.id, _DONE, None, None, seconds, worker.name, prints))
-        try:
-            if kind == wire.VALUE:
-                result = pickle.loads(payload)  # noqa: S301  from our own worker
-            elif kind == wire.SEGMENT:
-                sizes = pickle.loads(payload)  # noqa: S301
-                result = shared.read_segment(shared.receive_descriptor(worker.descriptors), sizes)
-            else:
-                error = worker.verdict or load_exception(payload)
-                return Update(submission.id, _FAILED, None, error, seconds, worker.name, prints)
-        except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
-            failure = SerializationError(f"the result of {submission.name} cannot be unpickled here: {error!r}")
-            failure.__cause__ = error
-            return Update(submission.id, _FAILED, None, failure, seconds, worker.name, prints)
-        return _new(Update, (submission.id, _DONE, result, None, seconds, worker.name, prints))
+        result: Any = None
+        usage: Usage | None = None
+        if kind >= wire.USED:
+            kind -= wire.USED
+            usage, payload = wire.load_usage(payload)
+        if kind != wire.NOTHING:
+            try:
+                if kind == wire.VALUE:
+                    result = pickle.loads(payload)  # noqa: S301  from our own worker
+                elif kind == wire.SEGMENT:
+                    sizes = pickle.loads(payload)  # noqa: S301
+                    result = shared.read_segment(shared.receive_descriptor(worker.descriptors), sizes)
+                else:
+                    error = worker.verdict or load_exception(payload)
+                    return Update(submission.id, _FAILED, None, error, seconds, worker.name, prints, usage)
+            except BaseException as error:  # noqa: BLE001  a user's __setstate__, or a module that is not here
+                failure = SerializationError(f"the result of {submission.name} cannot be unpickled here: {error!r}")
+                failure.__cause__ = error
+                return Update(submission.id, _FAILED, None, failure, seconds, worker.name, prints, usage)
+        return _new(Update, (submission.id, _DONE, result, None, seconds, worker.name, prints, usage, None))
 
     def _hear_start(self, worker: WorkerHandle, kind: int, payload: Any) -> None:
         worker.is_ready = True
@@ -267,6 +274,7 @@ class Crew:
         current = worker.board.current
         how = worker.reap()
         self.workers.remove(worker)
+        self.updates.append(Notice(0, "worker.ended", worker.name, {"engine": "local", "how": how}))
         unstarted = [submission for number, submission in worker.inflight.items() if number > current]
         for number, submission in worker.inflight.items():
             if number <= current:

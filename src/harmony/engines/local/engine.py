@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harmony.core.engine import Capability, Capacity, Report, Submission, Update
+from harmony.core.engine import Capability, Capacity, Notice, Report, Submission, Update
 from harmony.engines.local.crew import Crew
 from harmony.engines.local.exits import Exits
 from harmony.engines.local.foreman import Foreman
@@ -41,7 +41,12 @@ class LocalEngine:
     OMP_NUM_THREADS = cores / workers unless it is set. Raises `ConfigError` for numbers that make no sense.
     """
 
-    capabilities = frozenset(Capability) - {Capability.IN_CALLER, Capability.MULTI_NODE}
+    capabilities = frozenset(Capability) - {
+        Capability.IN_CALLER,
+        Capability.MULTI_NODE,
+        Capability.SHARED_MEMORY,
+        Capability.REATTACH,
+    }
 
     def __init__(
         self,
@@ -68,7 +73,7 @@ class LocalEngine:
         self._guard = Guard(uuid.uuid4().hex)
         self._lock = threading.Lock()
         self._timers = Timers()
-        self._updates: list[Update] = []
+        self._updates: list[Update | Notice] = []
         self._foreman: Foreman | None = None
         self._report: Report | None = None
         self._closing = False
@@ -167,7 +172,7 @@ class LocalEngine:
                 updates = self._flush(foreman)
             self._tell(updates)
 
-    def _flush(self, foreman: Foreman) -> list[Update]:
+    def _flush(self, foreman: Foreman) -> list[Update | Notice]:
         for worker in foreman.workers:
             if worker.has_to_say and not worker.is_retired:
                 self._send(worker)
@@ -184,7 +189,7 @@ class LocalEngine:
             worker.watched = wanted
             self._selector.modify(worker.frames, wanted, self._selector.get_key(worker.frames).data)
 
-    def _tell(self, updates: list[Update]) -> None:
+    def _tell(self, updates: list[Update | Notice]) -> None:
         report = self._report
         if updates and report is not None:
             report(updates)

@@ -12,8 +12,9 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harmony.core.engine import Submission, Update
+from harmony.core.engine import Submission, Update, Usage
 from harmony.core.task import Call, Command, TaskState
+from harmony.core.usage import of_command
 from harmony.core.work import (
     cannot_start,
     check_outputs,
@@ -44,6 +45,7 @@ class Program:
         self._ranks: RankCall | None = None
         self._mark = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._usage: Usage | None = None
         options = submission.options
         self._environment = {**environment, **grant.environment(), **dict(options.environment)}
         with contextlib.ExitStack() as undo:
@@ -139,13 +141,13 @@ class Program:
     def ended(self) -> Update:
         """Collect the process, which has ended, and return what became of the task."""
         seconds = time.monotonic() - self.began
-        submission = self.submission
+        task = self.submission.id
         try:
             result = self._outcome(seconds)
         except Exception as error:  # noqa: BLE001  the task's error, or the operating system's
-            return Update(submission.id, TaskState.FAILED, None, error, seconds, "local", self._prints())
+            return Update(task, TaskState.FAILED, None, error, seconds, "local", self._prints(), self._usage)
         else:
-            return Update(submission.id, TaskState.DONE, result, None, seconds, "local", self._prints())
+            return Update(task, TaskState.DONE, result, None, seconds, "local", self._prints(), self._usage)
         finally:
             self._held.close()
 
@@ -174,12 +176,16 @@ class Program:
         )
 
     def _status(self) -> int | None:
-        if self._process is not None:
-            return self._process.wait()
+        status: int | None = None
         try:
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            _, ended, used = os.wait4(self.pid, 0)
         except ChildProcessError:
-            return None
+            pass  # someone else has waited for it
+        else:
+            status, self._usage = os.waitstatus_to_exitcode(ended), of_command(used)
+        if self._process is not None:
+            self._process.returncode = status or 0  # or it would wait too
+        return status
 
     def _prints(self) -> str:
         return self._ranks.prints() if self._ranks is not None else ""

@@ -2,7 +2,8 @@
 
 To the worker, ``kind, length, body``: INIT (set-up), FUNCTION (number, pickled), FORGET (number), PATH (to import
 from), BATCH (calls whose arguments are atoms, pickled together), TASK (one call with anything about it). To the driver,
-``kind, task number, seconds, lengths`` and then the pickled result and what was printed.
+``kind, task number, seconds, lengths`` and then the pickled result and what was printed. Where the task's use of
+resources was measured, the kind is raised by USED and the result comes after it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from harmony.core.engine import Usage
+
 INIT, FUNCTION, FORGET, PATH, BATCH, TASK = b"IFXPBT"
 READY, BROKEN, NOTHING, VALUE, SEGMENT, ERROR, SKIPPED = range(7)
+USED = 16
 
 #: kind, length of the body
 TO_WORKER = struct.Struct("<BI")
 #: kind, task number, seconds, length of the payload, length of the prints
 TO_DRIVER = struct.Struct("<BQdII")
 NUMBER = struct.Struct("<I")
+#: CPU seconds, bytes of memory (0: not known), bytes read, bytes written
+USAGE = struct.Struct("<dQQQ")
 
 
 class Setup(NamedTuple):
@@ -67,6 +73,17 @@ def read_task(body: memoryview) -> tuple[TaskHead, memoryview]:
     (length,) = NUMBER.unpack_from(body)
     head: Any = pickle.loads(body[4 : 4 + length])  # noqa: S301  written by our own driver
     return TaskHead(*head), body[4 + length :]
+
+
+def dump_usage(usage: Usage) -> bytes:
+    """Return what goes before the result of a task whose use of resources was measured."""
+    return USAGE.pack(usage.cpu or 0.0, usage.memory or 0, usage.read or 0, usage.written or 0)
+
+
+def load_usage(payload: bytes) -> tuple[Usage, bytes]:
+    """Undo `dump_usage`; return the result too."""
+    cpu, memory, read, written = USAGE.unpack_from(payload)
+    return Usage(cpu, memory or None, read, written), payload[USAGE.size :]
 
 
 def answer(kind: int, number: int, seconds: float, payload: bytes, prints: str = "") -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from harmony.core.task import Call
 from harmony.core.travel import cannot_pickle, dump_exception, load_function
+from harmony.core.usage import MEASURED, STALE, Meter
 from harmony.core.work import Prints, check_outputs, run_call
 from harmony.engines.local import shared, wire
 from harmony.errors import SerializationError, text_of
@@ -37,6 +38,8 @@ class Worker:
         self._board = board
         self._functions: dict[int, Any] = {}
         self._prints = Prints()
+        self._meter = Meter()
+        self._used = b""
         self._pid = os.getpid()
 
     def run(self) -> None:
@@ -117,6 +120,8 @@ class Worker:
 
     def _call(self, number: int, function: int, args: Any, kwargs: Any, head: wire.TaskHead | None = None) -> None:
         began = time.perf_counter()
+        if began - self._meter.at > STALE:
+            self._meter.read(began)
         try:
             fn = self._functions[function]
             if type(fn) is _Unloaded:
@@ -130,18 +135,18 @@ class Worker:
             raise
         except BaseException as error:  # noqa: BLE001  whatever the user's code raises is its result
             self._check_fork(error)
-            self._fail(number, time.perf_counter() - began, error)
+            self._fail(number, self._spent(began), error)
             return
-        seconds = time.perf_counter() - began
+        seconds = self._spent(began)
         self._check_fork()
         if result is None:
-            self._send(wire.answer(wire.NOTHING, number, seconds, b"", self._prints.take()))
+            self._answer(wire.NOTHING, number, seconds, b"")
         else:
             self._succeed(number, seconds, result)
 
     def _succeed(self, number: int, seconds: float, result: Any) -> None:
         if type(result) in shared.SMALL_TYPES:
-            self._send(wire.answer(wire.VALUE, number, seconds, pickle.dumps(result, 5), self._prints.take()))
+            self._answer(wire.VALUE, number, seconds, pickle.dumps(result, 5))
             return
         try:
             encoded = shared.encode(result)
@@ -156,10 +161,21 @@ class Worker:
         except BaseException as error:  # noqa: BLE001  a user's __reduce__ may raise anything
             self._fail(number, seconds, cannot_pickle(f"the result, a {type(result).__name__},", error))
             return
-        self._send(wire.answer(kind, number, seconds, payload, self._prints.take()))
+        self._answer(kind, number, seconds, payload)
 
     def _fail(self, number: int, seconds: float, error: BaseException) -> None:
-        self._send(wire.answer(wire.ERROR, number, seconds, dump_exception(error), self._prints.take()))
+        self._answer(wire.ERROR, number, seconds, dump_exception(error))
+
+    def _spent(self, began: float) -> float:
+        now = time.perf_counter()
+        if now - began >= MEASURED:
+            self._used = wire.dump_usage(self._meter.take(now))
+        return now - began
+
+    def _answer(self, kind: int, number: int, seconds: float, payload: bytes) -> None:
+        if self._used:
+            kind, payload, self._used = kind + wire.USED, self._used + payload, b""
+        self._frames.sendall(wire.answer(kind, number, seconds, payload, self._prints.take()))
 
     def _send(self, data: bytes) -> None:
         self._frames.sendall(data)
