@@ -38,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     name, _, value = TAG.partition("=")
     os.environ[name] = value
-    os.environ["HARMONY_STORE"] = "none"  # tests that want a store name one
+    # Tests that want a store name one; with HARMONY_TEST_STORE=DIRECTORY all the others have one too.
+    os.environ["HARMONY_STORE"] = os.environ.get("HARMONY_TEST_STORE", "none")
     scripts = sysconfig.get_path("scripts")  # mpiexec and harmony, also when the environment is not activated
     if scripts not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = scripts + os.pathsep + os.environ["PATH"]

@@ -33,9 +33,12 @@ LARGER: dict[str, tuple[int, str]] = {
 STARTERS: dict[str, str] = {
     "src/harmony/conformance/emulators/processes.py": "processes: the jobs of an emulated batch system",
     "src/harmony/conformance/emulators/server.py": "threads: the one that is the emulated batch system",
-    "src/harmony/core/kernel.py": "threads: the loop that owns every task's state, and delivery of callbacks",
+    "src/harmony/core/delivery.py": "threads: the one that runs users' callbacks",
+    "src/harmony/core/kernel.py": "threads: the loop that owns every task's state",
     "src/harmony/core/mpi.py": "processes: asks a launcher for its name and version, once",
+    "src/harmony/core/values.py": "none: it names the type of threads, which have no content",
     "src/harmony/core/work.py": "processes: the one place where an engine without a better way runs a command",
+    "src/harmony/engines/jobs/desk.py": "threads: one submits and cancels, which takes seconds; one hears of ends",
     "src/harmony/engines/local/engine.py": "threads: the one that hears from workers and commands",
     "src/harmony/engines/local/exits.py": "threads: waiting for a process where the kernel has no pidfd for it",
     "src/harmony/engines/local/guard.py": "processes: the one that ends what a killed program has left",
@@ -48,6 +51,7 @@ STARTERS: dict[str, str] = {
     "src/harmony/jobs/uninterrupted.py": "threads: the one that submits what a Ctrl-C must not cut in two",
     "src/harmony/jobs/shell.py": "processes: the commands of batch systems",
     "src/harmony/engines/threads.py": "threads: they are the engine",
+    "src/harmony/store/writer.py": "threads: the one that writes the journal",
 }
 
 #: What starts a thread or a process, by its full name; a trailing * stands for any ending.

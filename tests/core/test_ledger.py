@@ -60,7 +60,7 @@ def test_cancelled_between_the_news_of_its_end_and_the_end(desk: Desk) -> None:
     assert desk.sent() == []
     assert isinstance(child.exception(0), DependencyError)
     assert "t1 (task 1) was cancelled" in str(child.exception(0))
-    assert desk.ledger.pending == 0
+    assert desk.ledger.records == {}
 
 
 def test_a_state_never_goes_back(desk: Desk) -> None:
@@ -84,7 +84,7 @@ def test_a_finished_task_costs_its_successors_and_nothing_else(desk: Desk) -> No
     desk.ledger.update([Update(future.id, TaskState.DONE) for future in futures])
     desk.ledger.settle()
     assert [submission.id for submission in desk.sent()] == [child.id]
-    assert desk.ledger.pending == 1
+    assert len(desk.ledger.records) == 1
 
 
 class Watched:

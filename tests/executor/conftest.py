@@ -22,7 +22,7 @@ class Starts:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: set[int] = set()
+        self._running: set[int | str] = set()
 
     def observe(self, happened: Sequence[Event]) -> None:
         with self._changed:

@@ -19,12 +19,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import harmony.store
+from harmony.store.database import open_database
 
-SCHEMA = Path(harmony.store.__file__).parent / "schema"
 BLOCK, CHAINS, SLOTS = 41, 10, 4
 BEGAN, MONOTONIC = 1_750_000_000.0, 5_000.0
-PROGRAM = "/home/ada/project/campaign.py"
+PROGRAM = "campaign.py"
 HOST, PID = "node01", 4_000_000  # above any pid that Linux gives by default
 RUNNING, DONE, FAILED, CANCELLED = 2, 3, 4, 5
 NAMES = ("prepare", "relax", "simulate", "analyse", "collect")
@@ -85,13 +84,6 @@ def make_sample(directory: Path, tasks: int = 200, *, unfinished: bool = False) 
 
 def create(path: Path) -> sqlite3.Connection:
     """Make an empty store, as the product does."""
-    try:
-        from harmony.store.database import open_database
-    except ImportError:  # not written yet
-        base = sqlite3.connect(path)
-        base.executescript((SCHEMA / "0001.sql").read_text())
-        base.executescript("PRAGMA journal_mode=WAL; PRAGMA user_version=1")
-        return base
     return open_database(path, write=True)
 
 
@@ -196,7 +188,8 @@ def run_row(
     environment = {"python": "3.11.9", "platform": "Linux-6.1-x86_64", "harmony": "0.1.0", "packages": {"numpy": "2.1"}}
     work = sum(task.ended - task.started for task in seen if task.started is not None)
     return (
-        run, f"00000000-0000-4000-8000-{run:012}", 1, run - 1 or None, json.dumps([PROGRAM, "--steps", "100"]),
+        run, f"00000000-0000-4000-8000-{run:012}", 1, run - 1 or None,
+        json.dumps([f"/home/ada/project/{PROGRAM}", "--steps", "100"]),
         "/home/ada/project", "ada", HOST, PID + run, f"{HOST}-{PID + run}", '["local"]', 8, json.dumps(environment),
         BEGAN + run * 3600.0, MONOTONIC + run * 3600.0, cut if ended is None else ended, len(plan) - len(seen), 0,
         states.count(RUNNING), states.count(DONE), len(rows.recalled & {task.id for task in seen}),
@@ -227,7 +220,7 @@ class Rows:
         seconds = task.ended - start if start is not None and over else None if not over else 0.0
         used = seconds if ran else None
         if task.tries and start is not None and over:
-            start += (task.ended - start) / 2
+            start += (task.ended - start) / 2 + 0.001  # the next attempt begins when the first has failed
         return (
             self._run, id, name, KINDS[stage], SHAPES[stage], state, key_of(id), id * 1e-6, start,
             task.ended if over else None, seconds,
@@ -294,7 +287,9 @@ class Rows:
         return (key_of(task.id), self._run, task.id, None, digest, len(data), None)
 
     def events(self, ended: float | None) -> Iterator[Row]:
-        facts: list[tuple[str, str, float, dict[str, Any]]] = [("engine.started", "local", 0.0, {"kind": "local"})]
+        facts: list[tuple[str, str, float, dict[str, Any]]] = [
+            ("engine.started", "local", 0.0, {"engine": "local", "kind": "local"})
+        ]
         for number, name in enumerate(PLACES):
             facts.append(
                 ("worker.started", name, 0.01 * number, {"engine": "local", "pid": 4711 + number, "host": HOST})

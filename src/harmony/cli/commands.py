@@ -33,7 +33,6 @@ def main() -> NoReturn:
 #: Commands that are imported when they are asked for, and where they are.
 _ELSEWHERE = {
     "export": "harmony.cli.export",
-    "gc": "harmony.cli.history",
     "job": "harmony.cli.job",
     "report": "harmony.cli.history",
     "runs": "harmony.cli.history",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from harmony.core.files import FileDigests
     from harmony.core.record import Record
 
 
@@ -82,6 +83,11 @@ class Journal(Protocol):
     @property
     def run_id(self) -> int:
         """The number of this run."""
+        ...
+
+    @property
+    def digests(self) -> FileDigests:
+        """Contents of files that are known already; what is learnt of others goes there too."""
         ...
 
     def key_in_run(self, content: bytes, number: int) -> bytes:

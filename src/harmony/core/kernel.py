@@ -260,7 +260,7 @@ class Kernel:
             self._fault = HarmonyError(f"a fault inside Harmony, please report it: {error!r}")
             self._ledger.abandon(self._fault)
             self._tell()
-        if self._idle and not self._ledger.pending and not self._unsafe and self._inbox.empty():
+        if self._idle and not self._ledger.records and not self._unsafe and self._inbox.empty():
             self._ended_when_idle = self.tally.counts.ended
             for idle in self._idle:
                 idle.set()
@@ -348,7 +348,7 @@ class Kernel:
         """Cancel a task that will then surely not run; answer False when it runs or has ended."""
         try:
             self._drain()
-            record = self._ledger.record_of(future)
+            record = self._ledger.records.get(future.id)
             if record is not None and record.state is TaskState.SUBMITTED:
                 batch = self._ledger.outbox.get(record.engine, [])
                 if not any(submission.id == future.id for submission in batch):

@@ -56,7 +56,8 @@ class Ledger:
     """See the module. `post` puts a message into the kernel's inbox from any thread.
 
     With a `memo`, set before the first task, there is a journal. Results of engines named in `sharing` are objects
-    that others may change. `now` is the monotonic time at which this turn of the loop began.
+    that others may change. `now` is the monotonic time at which this turn of the loop began; `records`
+    are the tasks that have not ended, by id.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Ledger:
         self._sharing = sharing
         self.now = 0.0
         self.entries: list[Entry] = []
-        self._records: dict[int, Record] = {}
+        self.records: dict[int, Record] = {}
         self._outcomes: list[Outcome] = []
         self._releasing: list[tuple[Record, BaseException | None]] = []
         self._expected: dict[int, list[Record]] = {}
@@ -90,7 +91,7 @@ class Ledger:
         """Take a new task."""
         self.tally.accept()
         record.accepted = self.now
-        self._records[record.id] = record
+        self.records[record.id] = record
         if self._expected:
             record.successors = self._expected.pop(record.id, None)
         if record.parents:
@@ -100,7 +101,7 @@ class Ledger:
 
     def update(self, updates: Sequence[Update | Notice]) -> None:
         """Take news from an engine; late and repeated ones are dropped."""
-        records, done = self._records, TaskState.DONE
+        records, done = self.records, TaskState.DONE
         for update in updates:
             record = records.get(update.id)
             if record is None or isinstance(update, Notice):
@@ -143,7 +144,7 @@ class Ledger:
 
     def cancel(self, future: TaskFuture[Any]) -> None:
         """Take note that the user has cancelled; the future already says so."""
-        record = self._records.get(future.id)
+        record = self.records.get(future.id)
         if record is None:
             return
         self._drop(record, Cancelled())
@@ -167,7 +168,7 @@ class Ledger:
 
     def abandon(self, error: HarmonyError | None = None) -> None:
         """End every task that has not ended: with `error`, or as cancelled."""
-        for record in list(self._records.values()):
+        for record in list(self.records.values()):
             if error is None:
                 mark_cancelled(record.future, also_running=True)
             self._drop(record, error or Cancelled())
@@ -249,7 +250,7 @@ class Ledger:
         waiting = 0
         for parent in parents:
             if isinstance(parent, TaskFuture) and parent.owner is record.future.owner:
-                other = self._records.get(parent.id)
+                other = self.records.get(parent.id)
                 if other is not None:
                     if other.successors is None:
                         other.successors = []
@@ -360,7 +361,7 @@ class Ledger:
 
     def _end(self, record: Record, result: Any, error: BaseException | None) -> None:
         future = record.future
-        del self._records[future.id]
+        del self.records[future.id]
         if error is None and is_cancelled(future):
             error = Cancelled()
         if error is None:
@@ -397,12 +398,3 @@ class Ledger:
     def _note(self, kind: str, future: TaskFuture[Any], **data: Any) -> None:
         if kind in self._bus.wanted:
             self.events.append(events.Event(kind, future.id, self._clock(), data, self.now))
-
-    def record_of(self, future: TaskFuture[Any]) -> Record | None:
-        """What is known of a task that has not ended; None for one that has."""
-        return self._records.get(future.id)
-
-    @property
-    def pending(self) -> int:
-        """Tasks that have not ended."""
-        return len(self._records)

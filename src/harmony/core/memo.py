@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from harmony.core.identity import Identifier, TooMuch, Unidentified
+from harmony.core.identity import Identifier, TooMuch
 from harmony.core.journal import Found, Journal, PathState, StaleError
 from harmony.core.record import Known, Record, Same
 from harmony.core.task import Call, Command
@@ -36,7 +36,7 @@ class Memo:
 
     def __init__(self, journal: Journal, root: str, reattachable: Collection[str]) -> None:
         self._journal = journal
-        self._identifier = Identifier(root)
+        self._identifier = Identifier(root, journal.digests)
         self._reattachable = reattachable
         self._calls: dict[bytes, int] = {}
         self._flying: dict[bytes, Record] = {}
@@ -52,7 +52,7 @@ class Memo:
             try:
                 found = answer if answer is not None else self._identify(record, _QUICK)
             except TooMuch:
-                return Call(self._identify_slowly, (record,))
+                return Call(self._identify, (record, None))
             if not isinstance(found, _Content):
                 self._give_up(record, found)
                 return None
@@ -111,13 +111,9 @@ class Memo:
             return _Content(
                 *self._identifier.identify(work, record.options, record.inputs, record.outputs, limit=limit)
             )
-        except (Unidentified, OSError) as error:
-            return error
-
-    def _identify_slowly(self, record: Record) -> _Content | Exception:
-        try:
-            return self._identify(record, None)
-        except Exception as error:  # noqa: BLE001  a user's own __reduce__ or hook
+        except TooMuch:
+            raise
+        except Exception as error:  # noqa: BLE001  Unidentified; or whatever a user's own __reduce__ raises
             return error
 
     def _give_up(self, record: Record, why: object) -> None:

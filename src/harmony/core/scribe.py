@@ -12,7 +12,9 @@ counts as if it were not shared; except inside a structure that contains itself,
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterable, Sequence
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from harmony.core.files import FileDigests
@@ -24,13 +26,16 @@ ATOMS = SMALL | {str, bytes}
 LONG = 2**16
 #: What the limit counts for each object that is looked into, beside its buffers.
 _EACH = 128
+#: A level that nothing leads back to.
+_NONE = 2**31
+_NOTHING: frozenset[int] = frozenset()
 _SORTABLE = (frozenset({str}), frozenset({int}), frozenset({bytes}))
 
 Part = Any  # an atom, or a digest in a 1-tuple; also lists of these, where the tag says which
 Writer = Callable[["Scribe", Any], bytes]
 
 
-class Unidentified(Exception):  # noqa: N818  a finding, which is acted on, not a failure
+class Unidentified(Exception):
     """A value has no content that would be the same in another process. The text says which, where and why."""
 
     def __init__(self, what: str, why: str = "has no content that could be compared") -> None:
@@ -46,32 +51,46 @@ class Unidentified(Exception):  # noqa: N818  a finding, which is acted on, not 
         return f"{self.what} {self.why}"
 
 
-class TooMuch(Exception):  # noqa: N818  as above
+class TooMuch(Exception):
     """More bytes would have to be read than the limit allows."""
+
+
+_hash: Callable[[bytes], bytes] | None = None
+
+
+def digest_of(data: bytes) -> bytes:
+    """Return the xxh3_128 of bytes."""
+    global _hash  # noqa: PLW0603  imported when it is first needed
+    if _hash is None:
+        from xxhash import xxh3_128_digest
+
+        _hash = xxh3_128_digest
+    return _hash(data)
 
 
 def seal(tag: str, parts: Part) -> bytes:
     """Return the digest of what is made of these parts. A tag has no NUL."""
-    return _digest(b"%b\0%b" % (tag.encode(), marshal.dumps(parts, 2)))
-
-
-def _digest(data: bytes) -> bytes:
-    global _digest  # noqa: PLW0603  replaces itself, so that only the first call pays for the import
-    from xxhash import xxh3_128_digest
-
-    _digest = xxh3_128_digest
-    return xxh3_128_digest(data)
+    return digest_of(b"%b\0%b" % (tag.encode(), marshal.dumps(parts, 2)))
 
 
 def type_name(kind: type) -> str:
     """A type's name, for people and for keys."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    module = module_of(kind)
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+def module_of(value: Any) -> str:
+    """The module that a class or a function names; some name none, or something that is no text."""
+    module = getattr(value, "__module__", None)
+    return module if isinstance(module, str) else ""
 
 
 class Scribe:
     """Writes values down. One is used for one value or one call, by one thread.
 
     `code` returns the content of functions, classes and modules. Plain paths that are met are noted in `paths`.
+    Files at the paths `written` count by these alone: what is in them will be replaced.
+    `order` is given where the contents depend on which value is met first; what has no order is met in this one.
     """
 
     def __init__(
@@ -81,15 +100,19 @@ class Scribe:
         files: FileDigests,
         root: str = "",
         limit: int | None = None,
+        written: Collection[str] = (),
+        order: Callable[[Any], bytes] | None = None,
     ) -> None:
         self._code = code
         self.files = files
         self.root = root
         self.left = limit
+        self.written = written
+        self._order = order
         self.paths: list[PathState] = []
         self._memo: dict[int, tuple[bytes, frozenset[int], Any]] = {}
         self._around: dict[int, tuple[int, int]] = {}
-        self._lowest = 2**31
+        self._lowest = _NONE
         self._open: list[tuple[Any, int]] = []
         self._numbers: dict[int, int] = {}
 
@@ -99,6 +122,25 @@ class Scribe:
             self.left -= count
             if self.left < 0:
                 raise TooMuch(f"{-self.left} bytes more than the limit")
+
+    def touch(self) -> None:
+        """Count that a file system is asked, which may be slow: under a limit, too much."""
+        if self.left is not None:
+            raise TooMuch("a file would have to be looked at")
+
+    def note(self, path: str) -> None:
+        """Note a plain path as it is now, unless it is a directory."""
+        self.touch()
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            state = PathState(path, -1, 0)
+        else:
+            if stat.S_ISDIR(status.st_mode):
+                return
+            state = PathState(path, status.st_size, status.st_mtime_ns)
+        if state not in self.paths:
+            self.paths.append(state)
 
     def part(self, value: Any) -> Part:
         """Return the value as a part of something."""
@@ -114,8 +156,7 @@ class Scribe:
         if kinds <= SMALL:
             return values
         if kinds <= ATOMS:
-            texts: Iterable[Any] = values if len(kinds) == 1 else [v for v in values if type(v) is str or type(v) is bytes]
-            sizes = list(map(len, texts))
+            sizes = list(map(len, values if len(kinds) == 1 else [v for v in values if type(v) not in SMALL]))
             if max(sizes) <= LONG:
                 self.spend(sum(sizes))
                 return values
@@ -143,28 +184,36 @@ class Scribe:
 
     def _look_into(self, key: int, value: Any) -> bytes:
         """Write down what is inside; what leads back to something around it is only remembered for as long."""
-        level, begun = len(self._around), len(self._open)
+        level, begun, outer = len(self._around), len(self._open), self._lowest
         self._around[key] = level, begun
-        outer, self._lowest = self._lowest, 2**31
+        self._lowest = _NONE
+        result = None
+        inside: list[Any] = []
         try:
             result = writer_of(type(value))(self, value)
         except RecursionError:
             raise Unidentified(f"a {type_name(type(value))}", "is nested too deeply") from None
         finally:
             del self._around[key]
-            lowest, self._lowest = self._lowest, min(outer, self._lowest)
+            lowest, self._lowest = self._lowest, outer
+            if result is None or lowest >= level:
+                inside = self._forget(begun)
         if lowest < level:
+            self._lowest = min(outer, lowest)
+            self._open[begun:] = [(item, min(low, lowest)) for item, low in self._open[begun:]]
             self._numbers[key] = len(self._open)
             self._open.append((value, lowest))
-            return result
+        else:
+            circle = frozenset({key, *map(id, inside)}) if lowest == level else _NOTHING
+            self._memo[key] = result, circle, (value, inside)
+        return result
+
+    def _forget(self, begun: int) -> list[Any]:
         inside = [item for item, _ in self._open[begun:]]
         for item in inside:
-            self._numbers.pop(id(item), None)
+            del self._numbers[id(item)]
         del self._open[begun:]
-        self._lowest = outer
-        circle = frozenset({key, *map(id, inside)}) if lowest == level else frozenset[int]()
-        self._memo[key] = result, circle, (value, inside)
-        return result
+        return inside
 
     def code(self, value: Any) -> bytes:
         """Return the content of a function, a class or a module."""
@@ -186,27 +235,29 @@ class Scribe:
         values = list(values)
         if frozenset(map(type, values)) in _SORTABLE:
             return self.parts(sorted(values))
-        return [part for _, part in sorted((marshal.dumps(part, 2), part) for part in self.parts(values))]
+        return sorted(self.parts(self._in_order(values)), key=_written)
 
     def mapping(self, tag: str, items: dict[Any, Any]) -> Part:
         """Return the parts of a dict; in whichever order, as equality of dicts has it."""
         if not items or frozenset(map(type, items)) in _SORTABLE:
             keys = sorted(items)
-            return [self.parts(keys), self._values(tag, keys, [items[key] for key in keys])]
-        pairs = [
-            (marshal.dumps([key, value], 2), key, value)
-            for key, value in zip(
-                self.parts(list(items)), self._values(tag, list(items), list(items.values())), strict=True
-            )
-        ]
-        pairs.sort(key=lambda pair: pair[0])
-        return [[key for _, key, _ in pairs], [value for _, _, value in pairs]]
+            return [self.parts(keys), self._values(tag, [items[key] for key in keys])]
+        keys = self._in_order(list(items))
+        pairs = zip(self.parts(keys), self._values(tag, [items[key] for key in keys]), strict=True)
+        return list(zip(*sorted(pairs, key=_written), strict=True))
 
-    def _values(self, tag: str, keys: Sequence[Any], values: Sequence[Any]) -> Sequence[Part]:
+    def _in_order(self, values: list[Any]) -> list[Any]:
+        return values if self._order is None else sorted(values, key=self._order)
+
+    def _values(self, tag: str, values: Sequence[Any]) -> Sequence[Part]:
         try:
             return self.parts(values)
         except Unidentified as error:
             raise error.inside(f"in a {tag}") from None
+
+
+def _written(part: Part) -> bytes:
+    return marshal.dumps(part, 2)
 
 
 # -- who writes which type ------------------------------------------------------------------------------

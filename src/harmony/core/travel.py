@@ -154,7 +154,7 @@ def cannot_pickle(what: str, error: BaseException) -> SerializationError:
 
 def dump_exception(error: BaseException) -> bytes:
     """Pickle an exception with its traceback's text, so that `load_exception` cannot fail on it."""
-    text = "".join(traceback.format_exception(type(error), error, _without_ours(error.__traceback__)))
+    text = "".join(traceback.format_exception(type(error), error, without_ours(error.__traceback__)))
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     stand_in = (name, text_of(error), text)
     near = None
@@ -192,7 +192,7 @@ def _rebuild(form: Any) -> BaseException:
     return error
 
 
-def _without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
+def without_ours(trace: types.TracebackType | None) -> types.TracebackType | None:
     """Drop the frames of Harmony at the start, so that the user sees their own code first."""
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(here) and trace.tb_next is not None:

@@ -49,12 +49,13 @@ def run_here(submission: Submission, place: str) -> Update:
 
 def _run_command(submission: Submission, command: Command, place: str) -> Update:
     used: list[Usage] = []
+    result: Any = None
+    failure: BaseException | None = None
     started = time.perf_counter()
     try:
         result = run_command(command, submission.options, submission.outputs, used.append)
     except BaseException as error:  # noqa: BLE001  as above
-        state, value, failure = TaskState.FAILED, None, error
-    else:
-        state, value, failure = TaskState.DONE, result, None
+        failure = error
     seconds = time.perf_counter() - started
-    return Update(submission.id, state, value, failure, seconds, place, "", used[0] if used else None)
+    state = TaskState.DONE if failure is None else TaskState.FAILED
+    return Update(submission.id, state, result, failure, seconds, place, "", used[0] if used else None)

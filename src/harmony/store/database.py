@@ -20,7 +20,9 @@ from harmony.errors import StoreError
 #: The file's name within the store's directory.
 NAME = "store.db"
 #: "HRMY": how SQLite files tell whose they are.
-APPLICATION = 0x48524D59
+APPLICATION_ID = 0x48524D59
+#: Of the schema: how many scripts make it.
+VERSION = 1
 #: Seconds to wait for another process that writes, when a store is opened.
 PATIENCE = 15.0
 #: File systems that are shared between machines: SQLite's WAL needs memory that all its users share.
@@ -93,6 +95,7 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
         for pragma in (
             "synchronous = NORMAL", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}", f"journal_size_limit = {_WAL_BYTES}",
             f"cache_size = -{_CACHE_KIB}", "temp_store = MEMORY", "mmap_size = 0",
+            "secure_delete = OFF",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(connection, path)
@@ -115,7 +118,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
             connection.close()  # on a medium that cannot be written even SQLite's own files beside it cannot be made
             connection = _connect(path, "mode=ro&immutable=1", PATIENCE)
             version = _check_identity(connection, path)
-        if version < len(migrations()):
+        if version < VERSION:
             connection.close()
             _open_to_write(path).close()
             connection = _connect(path, "mode=ro", PATIENCE)
@@ -138,11 +141,11 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if owner != APPLICATION and (tables or version or owner):
+    if owner != APPLICATION_ID and (tables or version or owner):
         raise StoreError(f"{path} is a database, but not of Harmony; name another store with --store or HARMONY_STORE")
-    if version > len(migrations()):
+    if version > VERSION:
         raise StoreError(
-            f"{path} is of version {version}, this Harmony knows {len(migrations())}: use a later Harmony, "
+            f"{path} is of version {version}, this Harmony knows {VERSION}: use a later Harmony, "
             "or name another store with --store or HARMONY_STORE"
         )
     return version
@@ -182,15 +185,15 @@ def is_shared(path: Path) -> bool:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     scripts = migrations()
-    if connection.execute("PRAGMA user_version").fetchone()[0] == len(scripts):
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for number in range(_check_identity(connection, path), len(scripts)):
+        for number in range(_check_identity(connection, path), VERSION):
             for statement in statements(scripts[number]):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {len(scripts)}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -233,7 +236,7 @@ _MEANINGS = (
     ("not a database", "is no database, or damaged; move {folder} away, and a new one is made"),
     (
         "malformed",
-        "is damaged; move {folder} away, and a new one is made (`sqlite3 {path} .recover` reads what can still be read)",
+        "is damaged; move {folder} away, and a new one is made; `sqlite3 {path} .recover` saves what can be read",
     ),
     ("protocol", "is on a file system without file locks; name a store elsewhere"),
 )
@@ -242,10 +245,7 @@ _MEANINGS = (
 def explained(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """Return what a failure means, and what to do."""
     text = str(error)
-    for part, meaning in _MEANINGS:
-        if part in text:
-            break
-    else:
-        meaning = "cannot be used; see that you may write there, or name a store elsewhere"
+    otherwise = "cannot be used; see that you may write there, or name a store elsewhere"
+    meaning = next((meaning for part, meaning in _MEANINGS if part in text), otherwise)
     where = "" if "elsewhere" not in meaning else " with --store or HARMONY_STORE, or use none with HARMONY_STORE=none"
     return StoreError(f"{path} {meaning.format(path=path, folder=path.parent)}{where} ({type(error).__name__}: {text})")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 #: The orders in which tasks can be had.
 ORDERS = ("id", "slowest", "ended")
-_FILE = "store.db"
 _STATES = tuple(TaskState)  # by their numbers, quicker than a call of the class
 
 
@@ -45,11 +44,12 @@ class History:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from harmony.store.reading import open_for_reading
+        from harmony.store.database import NAME, open_database
 
         path = Path(path)
-        self.directory = path.parent if path.name == _FILE and not path.is_dir() else path
-        self._base = open_for_reading(self.directory / _FILE)
+        self.directory = path.parent if path.name == NAME and not path.is_dir() else path
+        self._file = self.directory / NAME
+        self._base = open_database(self._file, write=False)
 
     def close(self) -> None:
         """Let go of the store."""
@@ -63,16 +63,26 @@ class History:
 
     def rows(self, name: str, /, **values: object) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query of ``queries/*.sql``, by its name, as they are read. Raises `StoreError`."""
-        from harmony.store.reading import read
+        from harmony.store.database import query
 
-        return read(self._base, self.directory, name, values)
+        with self._told(), closing(self._base.execute(query(name), values)) as cursor:
+            yield from cursor
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        import sqlite3
+
+        from harmony.store.database import explained
+
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise explained(error, self._file) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """See the store, until the end of the block, as it is now."""
-        from harmony.store.reading import translated
-
-        with translated(self.directory):
+        with self._told():
             self._base.execute("BEGIN")
         try:
             yield
@@ -204,8 +214,6 @@ class History:
 
 
 def _run(row: tuple[Any, ...], directory: Path) -> Run:
-    from harmony.store.reading import is_alive
-
     (
         number, uuid, campaign, program, workflow, ordinal, resumes, argv, where, user, host, pid, lock, engines, cores,
         environment, began, monotonic, told, waiting, submitted, running, done, failed, cancelled, recalled, ended,
@@ -244,8 +252,18 @@ def _run(row: tuple[Any, ...], directory: Path) -> Run:
         state=state,
         work=work,
         critical_path=critical_path,
-        is_alive=state is None and is_alive(directory, lock, pid, host),
+        is_alive=state is None and _is_alive(directory / "locks" / lock, number, pid),
     )
+
+
+def _is_alive(lock: Path, run: int, pid: int) -> bool:
+    """True when the driver of this run holds the lock, and not one of a later run with the same lock."""
+    from harmony.store.locks import holder, is_held
+
+    if not is_held(lock):
+        return False
+    who = holder(lock)
+    return bool(who["run"] == run if who.get("run") else who.get("pid", pid) == pid)
 
 
 def _task(row: tuple[Any, ...]) -> TaskRow:

@@ -35,7 +35,7 @@ def locate(asked: bool | str | os.PathLike[str]) -> Place | None:
     nowhere), else `.harmony` beside the program, else (it is installed, or there is none) in the current directory.
     """
     program = _program()
-    if asked is False:
+    if asked is False or (isinstance(asked, str) and asked.lower() == "none"):
         return None
     if asked is not True:
         return _chosen(os.fspath(asked), program, "store")

@@ -1,8 +1,8 @@
 """Locks that tell whether a driver lives: the operating system lets go of them when it dies, in whatever way.
 
-A POSIX record lock belongs to a process, is not inherited by those it starts, and is lost when the process closes *any*
-descriptor of the file. So who holds it is told in a second file, ``NAME.driver``, and the lock's file is never opened to
-ask about a lock of our own.
+A POSIX record lock belongs to a process, is not inherited by those it starts, and is lost when the process closes
+*any* descriptor of the file. So who holds it is told in a second file, ``NAME.driver``, and the lock's file is never
+opened to ask about a lock of our own.
 """
 
 from __future__ import annotations
@@ -73,9 +73,14 @@ class DriverLock:
             json.dump(who, file)
         os.replace(beside, _driver(self.path))
 
+    @property
+    def is_mine(self) -> bool:
+        """False in a process that was forked from the holder."""
+        return os.getpid() == self._pid
+
     def release(self) -> None:
         """Let go. Idempotent; in a process that was forked from the holder it does nothing."""
-        if self._file < 0 or os.getpid() != self._pid:
+        if self._file < 0 or not self.is_mine:
             return
         with contextlib.suppress(OSError):
             os.unlink(_driver(self.path))

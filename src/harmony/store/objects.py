@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,16 @@ class Objects:
                 head = file.read(_HEAD.size)
                 content.update(head)
                 magic, count, length = _HEAD.unpack(head)
-                if magic != _MAGIC or count * 8 + length > os.fstat(file.fileno()).st_size:
-                    raise StaleError(f"{path} is not an object of this store")
+                there = os.fstat(file.fileno()).st_size - len(head)
+                if magic != _MAGIC or count * 8 > there:
+                    raise StaleError(f"{path} is damaged: it does not begin as an object does")
                 lengths = _read(file, count * 8)
                 content.update(lengths)
+                sizes = (length, *struct.unpack(f"<{count}Q", lengths))
+                if sum(sizes) != there - len(lengths):
+                    raise StaleError(f"{path} is damaged: it is not as long as it says")
                 parts = []
-                for size in (length, *struct.unpack(f"<{count}Q", lengths)):
+                for size in sizes:
                     parts.append(_read(file, size))
                     content.update(parts[-1])
         except (OSError, struct.error, MemoryError) as error:
@@ -88,8 +93,6 @@ def unpickled(data: bytes | bytearray, buffers: Sequence[bytearray] = ()) -> Any
 
 
 def _read(file: Any, size: int) -> bytearray:
-    if size > os.fstat(file.fileno()).st_size:
-        raise OSError("it is cut short")
     data = bytearray(size)
     view, filled = memoryview(data), 0
     while filled < size:
@@ -101,11 +104,10 @@ def _read(file: Any, size: int) -> bytearray:
 
 
 def _write(path: Path, parts: Sequence[Part]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with open(beside, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
-            for part in parts:
-                file.write(part)
+            file.writelines(parts)
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -89,7 +89,8 @@ def record(
             program=place.program, workflow=workflow, ordinal=ordinal, argv=list(sys.argv), engines=list(engines),
             cores=cores, root=place.root,
         )  # fmt: skip
-        return Recording(store, store.begin(beginning, counts=counts, fresh=fresh, threaded=threaded), place.root, release)
+        journal = store.begin(beginning, counts=counts, fresh=fresh, threaded=threaded)
+        return Recording(store, journal, place.root, release)
     except BaseException:
         store.close()
         release()

@@ -96,6 +96,17 @@ def license_of(given: str | None) -> Json:
     return {"@id": url, "@type": "CreativeWork", "name": given, "description": text}
 
 
+def readme(id: str) -> Json:
+    """Describe the file that tells people about the crate."""
+    return {
+        "@id": id,
+        "@type": "File",
+        "name": "About this crate",
+        "about": {"@id": "./"},
+        "encodingFormat": "text/markdown",
+    }
+
+
 def surroundings(run: Run) -> Iterator[Json]:
     """Describe the user, Harmony, and the packages that the program ran with."""
     environment = run.environment
@@ -229,7 +240,10 @@ def task_action(owner: Run, story: Story, host: str, status: Json) -> Json:
         about.append(f"run by {work.place or 'a worker'} of the engine {work.engine} on {host}")
     if work.attempts > 1:
         about.append(f"in its attempt {work.attempts}")
-    if story.row.origin_run is not None:
+    if story.work is None:
+        origin = f"task {story.row.origin_task} of run {story.row.origin_run}"
+        about.append(f"recalled from {origin}, which the store no longer has")
+    elif story.row.origin_run is not None:
         about.append(f"recalled by run {story.row.run}, which did not run it again")
     return compact(
         {
@@ -240,7 +254,7 @@ def task_action(owner: Run, story: Story, host: str, status: Json) -> Json:
             "instrument": {"@id": tool_id(story.row)},
             "agent": {"@id": USER},
             "startTime": None if work.started is None else iso(owner.wall(work.started)),
-            "endTime": None if work.ended is None else iso(owner.wall(work.ended)),
+            "endTime": None if work.ended is None or story.work is None else iso(owner.wall(work.ended)),
             "environment": refs(value["@id"] for value in task_environment(work)),
             "resourceUsage": refs(value["@id"] for value in task_usage(work)),
             **status,

@@ -104,14 +104,18 @@ class Payload:
 
     def _entity(self, file: FileRow) -> Json:
         kind = mimetypes.guess_type(file.path)[0] or "application/octet-stream"
-        entity: Json = {"@type": "File", "name": os.path.basename(file.path), "encodingFormat": kind}
+        entity: Json = {
+            "@id": "file://" + quote(file.path),
+            "@type": "File",
+            "name": os.path.basename(file.path),
+            "encodingFormat": kind,
+        }
         if file.size is not None:
             entity["contentSize"] = str(file.size)
         if file.mtime is not None:
             entity["dateModified"] = iso(file.mtime / 1e9)
         data, changed = self._content(file)
         if data is None:
-            entity["@id"] = "file://" + quote(file.path)
             entity["description"] = f"Not in this crate: {changed or 'it is too large'}."
         else:
             name = self._free(self._name(file.path))

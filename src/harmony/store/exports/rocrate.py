@@ -11,9 +11,9 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
 
 from harmony.core.task import TaskState
 from harmony.errors import StoreError
@@ -22,7 +22,7 @@ from harmony.store.exports.payload import Crate, FolderCrate, Payload, ZipCrate,
 from harmony.store.exports.story import Grouped, Story, end_of, first, hosts, iso, remark, stories
 from harmony.store.exports.target import METADATA, folder_target, zip_target
 from harmony.store.exports.wfformat import VERSION as WFFORMAT
-from harmony.store.exports.wfformat import write_wfformat
+from harmony.store.exports.wfformat import Draft
 from harmony.store.rows import FileRow, Run, TaskRow
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def write_rocrate(
         if path.suffix == ".zip":
             with zip_target(path, force) as archive:
                 plan = Plan(history, run, survey, ZipCrate(archive))
-                with archive.open(zip_entry(METADATA, when), "w", force_zip64=True) as binary:
-                    with io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as stream:
-                        plan.write(stream, license)
+                with (
+                    archive.open(zip_entry(METADATA, when), "w", force_zip64=True) as binary,
+                    io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as stream,
+                ):
+                    plan.write(stream, license)
         else:
             with folder_target(path, force) as folder:
                 plan = Plan(history, run, survey, FolderCrate(folder))
@@ -107,6 +109,7 @@ class Plan:
         self._told: set[str] = set()
         self._payload = Payload(crate, run.directory)
         self._main = self._workflow()
+        self._readme = self._payload.write("README.md", self._explained().encode("utf-8"), run.wall(end_of(run)))
         self._payload.add_all(map(FileRow._make, history.rows("export_files", run=run.id)))
 
     def write(self, stream: TextIO, license: str | None) -> None:
@@ -129,6 +132,7 @@ class Plan:
         for position, (row, command) in enumerate(survey.tools.values(), 1):
             yield made.tool(row, command)
             yield made.step(row, position)
+        yield made.readme(self._readme)
         yield from self._payload.entities.values()
         yield from self._tasks()
         inputs = [path for path in survey.read if path not in survey.writers]
@@ -143,26 +147,42 @@ class Plan:
 
     def _root(self, license: str) -> dict[str, Any]:
         run = self._run
-        special = remark(run)
-        about = f"Run {run.id} of the workflow {run.workflow} of {os.path.basename(run.program)}, by Harmony"
+        files = [file["@id"] for file in self._payload.entities.values()]
         return {
             "@id": "./",
             "@type": "Dataset",
             "name": f"Run {run.id} of {run.workflow}",
-            "description": f"{about}; {special}." if special else f"{about}.",
+            "description": self._about(),
             "datePublished": iso(run.wall(end_of(run))),
             "license": {"@id": license},
             "author": {"@id": made.USER},
             "conformsTo": made.refs(made.PROFILES),
             "mainEntity": {"@id": self._main[0]["@id"]},
-            "hasPart": made.refs([self._main[0]["@id"], *(file["@id"] for file in self._payload.entities.values())]),
+            "hasPart": made.refs([self._main[0]["@id"], self._readme, *files]),
             "mentions": made.refs([f"#run/{run.id}", *self._actions]),
         }
+
+    def _about(self) -> str:
+        run, special = self._run, remark(self._run)
+        about = f"Run {run.id} of the workflow {run.workflow} of {os.path.basename(run.program)}, by Harmony"
+        return f"{about}; {special}." if special else f"{about}."
+
+    def _explained(self) -> str:
+        run = self._run
+        return (
+            f"# Run {run.id} of {run.workflow}\n\n{self._about()}\n\n"
+            f"- program: `{run.program}`, here as `{self._main[0]['@id']}`\n"
+            f"- begun {iso(run.began)} by {run.user} on {run.host}, {end_of(run):.3f} seconds\n"
+            f"- tasks: {run.counts.done} done, {run.counts.failed} failed, {run.counts.cancelled} cancelled\n\n"
+            f"What ran when, on what, and what came of it: `{METADATA}`, by the profile Provenance Run Crate 0.5.\n"
+        )
 
     def _workflow(self) -> list[dict[str, Any]]:
         """Describe the workflow, after putting it into the crate: the program or, if that is gone, a trace of it."""
         run = self._run
-        found = self._payload.program(os.path.join(run.directory, run.program))
+        # A store knows the program by its path from the directory that the store is in, so that both can be moved.
+        beside = os.path.dirname(os.path.abspath(self._history.directory))
+        found = self._payload.program(os.path.join(beside, run.program))
         if found is not None:
             id, data, changed = found
             about = f"The program {run.program}, that made the workflow {run.workflow} when it was run."
@@ -172,13 +192,13 @@ class Plan:
             language = ("Python", str(run.environment.get("python", "")) or None, "https://www.python.org/")
         else:
             text = io.StringIO()
-            write_wfformat(self._history, run.id, text)
+            Draft(self._history, run).write(text)
             data = text.getvalue().encode("utf-8")
             id = self._payload.write("workflow.json", data, run.wall(end_of(run)))
             about = f"The tasks of the run as a trace, because the program {run.program} was not there any more."
             kind, language = "application/json", ("WfFormat", WFFORMAT, "https://wfcommons.org/format")
         digest = hashlib.sha256(data).hexdigest()
-        requirements = [f"#package/{made.quote(name)}" for name in made.packages(run)]
+        requirements = [f"#package/{quote(name)}" for name in made.packages(run)]
         main = {
             "@id": id,
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],

@@ -38,7 +38,7 @@ def write_csv(history: History, run_id: int, target: Target, *, force: bool = Fa
     """Write one row for each task that has begun or ended, with `COLUMNS`. What is not known is an empty field."""
     run = history.run(run_id)
     with text_target(target, force) as stream:
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(_cells(run, story) for story in stories(history, run_id))
 

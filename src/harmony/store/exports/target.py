@@ -26,7 +26,7 @@ def text_target(target: Target, force: bool) -> Iterator[TextIO]:
         return
     with _beside(Path(target), force) as partial:
         # "x" creates it with the permissions that the user wants for new files.
-        with partial.open("x", encoding="utf-8", newline="") as stream:
+        with partial.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             yield stream
         _move(partial, Path(target), force)
 
@@ -81,7 +81,9 @@ def _beside(target: Path, force: bool) -> Iterator[Path]:
 
 def _refuse(target: Path, force: bool) -> None:
     if os.path.lexists(target) and not force:
-        raise StoreError(f"{target} is there already; remove it, give another path, or ask for it to be replaced")
+        raise StoreError(
+            f"{target} is there already; remove it, give another path, or replace it with --force (force=True)"
+        )
 
 
 def _move(partial: Path, target: Path, force: bool) -> None:

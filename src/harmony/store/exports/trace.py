@@ -32,7 +32,10 @@ Json = dict[str, Any]
 
 
 class Span(NamedTuple):
-    """An attempt of a task. `state` is that of the task, None where another attempt followed."""
+    """An attempt of a task. `state` is that of the task, None where another attempt followed; `seconds` its run time.
+
+    A task may begin later than its worker was given it, so `seconds` may be less than the time between the two.
+    """
 
     task: int
     name: str
@@ -42,6 +45,7 @@ class Span(NamedTuple):
     engine: str | None
     place: str | None
     state: int | None
+    seconds: float | None
     cpu: float | None
     memory: int | None
 
@@ -107,8 +111,7 @@ def _write_events(history: History, run: Run, stream: TextIO) -> None:
     lines = Lines(run, hosts(history, run))
 
     def write(events: list[Json]) -> None:
-        for event in [*lines.new, *events]:
-            stream.write(",\n" + _text(event))
+        stream.writelines(",\n" + _text(event) for event in [*lines.new, *events])
         lines.new.clear()
 
     for span in _spans(history, run):
@@ -129,11 +132,11 @@ def _write_events(history: History, run: Run, stream: TextIO) -> None:
 def _spans(history: History, run: Run) -> Iterator[Span]:
     """Yield the attempts by the order of their ends, then those that have none."""
     yield from map(Span._make, history.rows("export_spans", run=run.id))
-    for row in history.running(run.id):
+    for row in history.tasks(run.id, state=TaskState.RUNNING):
         if row.started is not None:
-            yield Span(
-                row.id, row.name, row.attempts, row.started, float("inf"), row.engine, row.place, row.state, None, None
-            )  # fmt: skip
+            end = float("inf")
+            place = (row.engine, row.place, row.state)
+            yield Span(row.id, row.name, row.attempts, row.started, end, *place, None, None, None)
 
 
 def _slice(span: Span, process: int, thread: int, start: float) -> Json:
@@ -142,7 +145,7 @@ def _slice(span: Span, process: int, thread: int, start: float) -> Json:
     arguments = {"task": span.task, "attempt": span.attempt, "state": state}
     if span.ended == float("inf"):
         return {**event, "ph": "B", "args": arguments}
-    used = {"cpu_seconds": span.cpu, "memory_bytes": span.memory}
+    used = {"run_seconds": span.seconds, "cpu_seconds": span.cpu, "memory_bytes": span.memory}
     known = {key: value for key, value in used.items() if value is not None}
     return {**event, "dur": _us(span.ended - start), "args": {**arguments, **known}}
 

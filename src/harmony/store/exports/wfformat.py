@@ -26,9 +26,10 @@ VERSION = "1.5"
 _NOT_IN_TASK_ID = re.compile(r"[^0-9a-zA-Z\-_.#]")
 _NOT_IN_FILE_ID = re.compile(r"[^0-9a-zA-Z\-_./:#]")
 #: Words that only a shell understands, also where a command line looks as if it could do without one.
-_SHELL_WORDS = frozenset(
-    ". : alias break cd continue eval exec exit export read return set shift source trap ulimit umask unset wait".split()
-)
+_SHELL_WORDS = {
+    ".", ":", "alias", "break", "cd", "continue", "eval", "exec", "exit", "export", "read", "return", "set", "shift",
+    "source", "trap", "ulimit", "umask", "unset", "wait",
+}  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -80,7 +81,7 @@ class FileIds:
 
     def _id(self, path: str) -> str:
         if path not in self._ids:
-            short = path[len(self._directory) :] if path.startswith(self._directory) else path
+            short = path.removeprefix(self._directory)
             id = base = _NOT_IN_FILE_ID.sub("_", short)
             number = 1
             while id in self._taken:

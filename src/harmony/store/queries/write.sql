@@ -1,5 +1,5 @@
 -- What the journal writes. Where a row is given as VALUES (?1, …), many rows are written by one statement with that
--- part repeated: ?1 is the run in all of them.
+-- part repeated: ?1, where there is one, is the run in all of them.
 
 -- name: find_campaign
 SELECT id FROM campaign WHERE program = ? AND workflow = ? AND ordinal = ?;
@@ -38,8 +38,22 @@ INSERT OR REPLACE INTO task (
     place, attempts, path, origin_run, origin_task
 ) VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: add_worked
+INSERT OR REPLACE INTO task (
+    run, kind, state, attempts, id, name, shape, key, accepted, started, ended, seconds, engine, place, path
+) VALUES (?1, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_measured
+INSERT OR REPLACE INTO task (
+    run, kind, state, attempts, id, name, shape, key, accepted, started, ended, seconds, engine, place, path,
+    cpu, memory, read, written
+) VALUES (?1, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: drop_running
 DELETE FROM task WHERE run = ? AND id = ? AND state = 2;
+
+-- name: add_kept
+INSERT INTO recent (run, key, task, value, size) VALUES (?1, ?, ?, ?, ?);
 
 -- name: add_recent
 INSERT INTO recent (run, key, task, value, object, size, files) VALUES (?1, ?, ?, ?, ?, ?, ?);
@@ -78,7 +92,7 @@ INSERT OR REPLACE INTO attachment (run, key, task, engine, handle) VALUES (?1, ?
 DELETE FROM attachment WHERE key = ?;
 
 -- name: attachments
-SELECT attachment.key, attachment.engine, attachment.handle, attachment.run, run.lock
+SELECT attachment.key, attachment.engine, attachment.handle, run.lock
 FROM attachment LEFT JOIN run ON run.id = attachment.run;
 
 -- name: find_memo

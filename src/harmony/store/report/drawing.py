@@ -1,10 +1,11 @@
-"""Drawing: the graph of a run as SVG, by task names or task by task. Colours come from classes, so that themes apply."""
+"""Drawing: the graph of a run as SVG, by task names or task by task. Colours are by classes, so that themes apply."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from harmony.core.task import TaskState
 from harmony.store.report.layout import Edge, Layout, lay_out
@@ -14,7 +15,7 @@ from harmony.store.report.survey import Survey
 
 #: So many tasks in one layer still have room for their names.
 LABELLED = 12
-_EDGE_MOST = 7.0
+_EDGE_MOST = 3.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Grid:
     down: float
 
 
-BOXES = Grid(176, 46, 264, 66)
+BOXES = Grid(176, 46, 248, 66)
 SMALL = Grid(120, 24, 190, 32)
 DOTS = Grid(10, 10, 110, 14)
 
@@ -54,7 +55,7 @@ def by_name(survey: Survey, links: Links) -> str:
         seconds[family[row]] += max(spent, 0.0)
         failed[family[row]] += state == TaskState.FAILED
     chain = {family[row] for row in links.chain}
-    steps = {(family[one], family[other]) for one, other in zip(links.chain, links.chain[1:], strict=False)}
+    steps = {(family[one], family[other]) for one, other in pairwise(links.chain)}
     nodes = []
     for name in order:
         own = links.between[name, name]
@@ -76,8 +77,8 @@ def by_name(survey: Survey, links: Links) -> str:
     return _svg("Dependencies between task names", about, nodes, layout, BOXES, weights, marked)
 
 
-def task_by_task(survey: Survey, links: Links) -> str:
-    """Draw each task."""
+def task_by_task(survey: Survey, links: Links) -> tuple[str, int]:
+    """Draw each task; return also how many there are in the largest layer."""
     tasks = survey.tasks
     chain = set(links.chain)
     nodes = []
@@ -89,14 +90,19 @@ def task_by_task(survey: Survey, links: Links) -> str:
         line = f"{survey.name(row)} {tasks.id[row]}"
         nodes.append(Node(title, (line,), survey.colour[survey.family[row]], "chain" * (row in chain), bad))
     layout = lay_out(len(nodes), links.single)
-    marked = set(zip(links.chain, links.chain[1:], strict=False))
+    marked = set(pairwise(links.chain))
     widest = max(Counter(layout.layer).values(), default=0)
-    grid = SMALL if widest <= LABELLED else DOTS
+    grid = SMALL if widest <= LABELLED else _dots(layout.size[0])
     about = (
         f"{number(len(nodes), 'task')} in {number(layout.size[0], 'layer')}, "
         f"{number(len(links.single), 'dependency', 'dependencies')}"
     )
-    return _svg("Dependencies between tasks", about, nodes, layout, grid, {}, marked)
+    return _svg("Dependencies between tasks", about, nodes, layout, grid, {}, marked), widest
+
+
+def _dots(layers: int) -> Grid:
+    """Dots over the width of the page, where there are few layers."""
+    return replace(DOTS, across=min(max(1100 / layers, 60.0), 220.0))
 
 
 def _svg(
@@ -105,12 +111,13 @@ def _svg(
 ) -> str:  # fmt: skip
     across, down = layout.size
     width, height = (across - 1) * grid.across + grid.width + 20, down * grid.down + 16
-    parts = [
+    start = (
         f'<svg class="dag" role="img" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}"><title>{text(title)}</title><desc>{text(about)}</desc>'
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 1L7 4L0 7z"/></marker></defs>'
-    ]
+    )
+    parts = [start]
     most = max(weights.values(), default=1)
     labels = []
     for edge, route in layout.routes.items():
@@ -121,7 +128,7 @@ def _svg(
         path, middle = (_loop if edge in layout.back else _curve)(points, grid)
         parts.append(f'<path class="{kind}" d="{path}" stroke-width="{thick:.1f}"/>')
         if weight:
-            labels.append(f'<text class="count" x="{middle[0]:.0f}" y="{middle[1] - 4:.0f}">{weight:,}</text>')
+            labels.append(f'<text class="count" x="{middle[0]:.0f}" y="{middle[1] - 7:.0f}">{weight:,}</text>')
     for index, node in enumerate(nodes):
         x, y = layout.layer[index] * grid.across + 10, (layout.y[index] + 0.5) * grid.down + 8
         parts.append(_box(node, x, y, grid))
@@ -158,17 +165,18 @@ def _loop(points: list[tuple[float, float]], grid: Grid) -> tuple[str, tuple[flo
 
 def _box(node: Node, x: float, y: float, grid: Grid) -> str:
     kind = f"node c{node.colour} {node.marks}{' bad' if node.bad else ''}"
-    if grid is DOTS:
+    if grid.height == DOTS.height:
         shape = f'<circle cx="{x + 5:.1f}" cy="{y:.1f}" r="4.5"/>'
-        cross = f'<path class="cross" d="M{x + 2:.1f} {y - 3:.1f}l6 6m0 -6l-6 6"/>' if node.bad else ""
+        cross = f'<path class="cross" d="M{x + 3:.1f} {y - 2:.1f}l4 4m0 -4l-4 4"/>' if node.bad else ""
         return f'<g class="{kind}"><title>{text(node.title)}</title>{shape}{cross}</g>'
     top = y - grid.height / 2
-    parts = [
+    frame = (
         f'<g class="{kind}"><title>{text(node.title)}</title>'
         f'<rect class="frame" x="{x:.1f}" y="{top:.1f}" width="{grid.width:.0f}" height="{grid.height:.0f}" rx="3"/>'
         f'<rect class="edge-mark" x="{x:.1f}" y="{top:.1f}" width="5" height="{grid.height:.0f}"/>'
-    ]
-    room = int((grid.width - 18) / 7)
+    )
+    parts = [frame]
+    room = int((grid.width - 18) / 6.4)
     step = grid.height / (len(node.lines) + 0.4)
     for place, line in enumerate(node.lines):
         level = top + step * (place + 0.7) + 4

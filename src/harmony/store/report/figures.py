@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from heapq import nlargest
 
@@ -11,8 +11,8 @@ from harmony.core.task import TaskState
 from harmony.store.report.survey import Survey, is_recalled
 
 #: So many of the slowest tasks, and of those with most attempts, are listed.
-SLOWEST = 50
-RETRIED = 50
+SLOWEST = 30
+RETRIED = 30
 
 
 @dataclass
@@ -49,8 +49,7 @@ def uses(survey: Survey) -> list[Use]:
         if started >= 0 and seconds >= 0:
             use.ran += 1
             use.seconds += seconds
-            if seconds > use.longest:
-                use.longest = seconds
+            use.longest = max(use.longest, seconds)
             if cpu >= 0:
                 use.cpu = cpu + (use.cpu or 0.0)
                 use.measured += seconds
@@ -110,11 +109,11 @@ def lost(survey: Survey) -> tuple[int, float]:
     return len(seconds), sum(value for value in seconds if value > 0)
 
 
-def by_family(survey: Survey, rows: list[int]) -> list[tuple[int, int, float]]:
-    """Return (family, tasks, seconds) of these rows, the most seconds first."""
+def by_family(survey: Survey, rows: list[int], seconds: list[float]) -> list[tuple[int, int, float]]:
+    """Return (family, tasks, seconds) of these rows, which took so long; the most seconds first."""
     count = Counter[int]()
-    spent: dict[int, float] = {}
-    for row in rows:
+    spent: dict[int, float] = defaultdict(float)
+    for row, taken in zip(rows, seconds, strict=True):
         count[survey.family[row]] += 1
-        spent[survey.family[row]] = spent.get(survey.family[row], 0.0) + max(survey.tasks.seconds[row], 0.0)
+        spent[survey.family[row]] += taken
     return sorted(((family, n, spent[family]) for family, n in count.items()), key=lambda item: -item[2])

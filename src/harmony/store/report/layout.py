@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 #: Rounds in which nodes are moved next to what they are connected with.
 ROUNDS = 8
@@ -133,7 +134,7 @@ def _net(layer: list[int], edges: Sequence[Edge]) -> tuple[_Net, dict[Edge, list
             points.append((number, node))
         points.append((layer[child], child))
         through[parent, child] = points
-        for (_, one), (_, other) in zip(points, points[1:], strict=False):
+        for (_, one), (_, other) in pairwise(points):
             net.after[one].append(other)
             net.before[other].append(one)
     return net, through
@@ -159,7 +160,9 @@ def _wanted(net: _Net, node: int) -> float:
 
 def _stack(net: _Net, nodes: list[int], wanted: list[float]) -> None:
     """Give the nodes of a layer places near to those wanted, in their order and without overlap."""
-    room, down, up = net.room, [], []
+    room = net.room
+    down: list[float] = []
+    up: list[float] = []
     for node, place in zip(nodes, wanted, strict=True):
         gap = (room[node] + room[nodes[len(down) - 1]]) / 2 if down else 0.0
         down.append(max(place, down[-1] + gap) if down else place)

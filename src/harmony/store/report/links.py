@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 from harmony.store.report.survey import Survey
@@ -18,11 +19,15 @@ class Links(NamedTuple):
     between: Counter[tuple[int, int]]
     single: list[tuple[int, int]]
     chain: list[int]
+    steps: list[float]
     total: int
 
 
 def links(survey: Survey) -> Links:
-    """Read the edges. `chain` are the rows of the tasks of the critical path, the first one first."""
+    """Read the edges. `chain` are the rows of the tasks of the critical path, the first one first.
+
+    `steps` are the seconds that each adds to it: those of its last attempt.
+    """
     tasks, index, family, path = survey.tasks, survey.index, survey.family, survey.tasks.path
     between: Counter[tuple[int, int]] = Counter()
     single: list[tuple[int, int]] = []
@@ -39,7 +44,9 @@ def links(survey: Survey) -> Links:
             longest[child] = before
         if len(tasks) <= SINGLE:
             single.append((before, child))
-    return Links(between, single, _chain(path, longest), total)
+    chain = _chain(path, longest)
+    ends = [0.0, *(path[row] for row in chain)]
+    return Links(between, single, chain, [end - start for start, end in pairwise(ends)], total)
 
 
 def _chain(path: array[float], longest: array[int]) -> list[int]:

@@ -143,12 +143,14 @@ def bar(share: float) -> str:
 
 def swatch(colour: int) -> Raw:
     """Return the mark of a colour."""
-    return Raw(f'<svg class="swatch c{colour}" viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10"/></svg>')
+    return Raw(
+        f'<svg class="swatch c{colour}" viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10"/></svg>'
+    )
 
 
 def named(name: str, colour: int) -> Raw:
     """Return a task's name behind the mark of its colour."""
-    return Raw(f"{swatch(colour)}{text(name)}")
+    return Raw(f'<span class="name">{swatch(colour)}<span>{text(name)}</span></span>')
 
 
 def facts(pairs: Iterable[tuple[str, str]], kind: str = "facts") -> str:

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 #: The parts of the script, in this order.
 SCRIPTS = ("format.js", "view.js", "plot.js", "load.js", "lanes.js", "tables.js", "start.js")
+#: With more tasks than this in a layer, the drawing of each task is closed at first.
+TALL = 40
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
 def render(history: History, run_id: int) -> str:
     """Return the page about a run."""
-    survey = Survey(history, run_id)
+    with history.snapshot():
+        parts = _parts(Survey(history, run_id))
     style, script = _file("page.css"), _script()
-    parts = _parts(survey)
     parts.update(
         style=style,
         script=script,
@@ -117,7 +119,8 @@ def _rate(value: float) -> str:
 def _figure(name: str, title: str, words: str) -> str:
     return (
         f'<figure class="chart" id="chart-{name}"><figcaption><b>{title}</b> {text(words)}</figcaption>'
-        f'<div class="canvas"><canvas role="img" aria-label="{title}: {text(words)}"></canvas></div></figure>'
+        f'<div class="canvas"><canvas role="img" tabindex="0" aria-label="{title}: {text(words)}"></canvas></div>'
+        "</figure>"
     )
 
 
@@ -128,11 +131,11 @@ def _graph(survey: Survey, found: Links) -> str:
         return "<p>No task has begun.</p>"
     told = f"{number(found.total, 'dependency', 'dependencies')} between {number(tasks, 'task')}."
     told += " The critical path is drawn in bold." if found.chain else ""
-    by_name = _drawing(f"By task name ({len(set(survey.family)):,})", drawing.by_name(survey, found), tasks > SINGLE)
-    if tasks > SINGLE:
-        return f"<p>{told}</p>{by_name}"
-    every = _drawing(f"Task by task ({tasks:,})", drawing.task_by_task(survey, found), True)
-    return f"<p>{told}</p>{every}{by_name}"
+    svg, widest = drawing.task_by_task(survey, found) if tasks <= SINGLE else ("", tasks)
+    is_tall = widest > TALL
+    every = _drawing(f"Task by task ({tasks:,})", svg, not is_tall) if svg else ""
+    by_name = _drawing(f"By task name ({len(set(survey.family)):,})", drawing.by_name(survey, found), is_tall)
+    return f"<p>{told}</p>{by_name}{every}" if is_tall else f"<p>{told}</p>{every}{by_name}"
 
 
 def _drawing(title: str, svg: str, is_open: bool) -> str:

@@ -36,7 +36,7 @@ _TRACEBACK = 12_000
 def heading(survey: Survey) -> str:
     """What was run, and how it stands."""
     run = survey.run
-    part = f", part {run.ordinal + 1}" if run.ordinal else ""
+    part = f", workflow {run.ordinal} of that name," if run.ordinal > 1 else ""
     return (
         f'<h1>{text(run.workflow)} <span class="state s-{text(run.status)}">{text(run.status)}</span></h1>'
         f"<p>Run {run.id}{part} of <code>{text(run.program)}</code>, "
@@ -67,7 +67,7 @@ def summary(survey: Survey) -> str:
         ("Core use", _core_use(report)),
         ("Critical path", text(duration(report.critical_path))),
         ("Efficiency", percent(report.efficiency) if report.wall > 0 else "–"),
-        ("Retries", f"{attempts:,}" + (f" <small>{text(duration(seconds))}</small>" if attempts else "")),
+        ("Retries", f"{attempts:,}" + (f" <small>{text(duration(seconds))} lost</small>" if attempts else "")),
     ]
     notes = "".join(f"<li>{note}</li>" for note in _notes(survey, report))
     return facts(pairs, "figures") + _state_bar(figures.states(survey)) + f'<ul class="notes">{notes}</ul>'
@@ -112,7 +112,7 @@ def _notes(survey: Survey, report: Report) -> Iterable[str]:
     if run.resumes is not None:
         recalled = number(run.counts.recalled, "task") if run.counts.recalled else "no task"
         yield f"It resumed run {run.resumes}: {recalled} did not have to be run again."
-    if report.wall > 0 and report.work > 0:
+    if 0 < report.ideal <= report.wall:  # more work than that was on more cores than was told
         longest = report.critical_path >= report.work / max(report.cores, 1)
         bound = "its longest chain of tasks" if longest else f"its work on {number(report.cores, 'core')}"
         yield (
@@ -123,37 +123,45 @@ def _notes(survey: Survey, report: Report) -> Iterable[str]:
 
 def critical_path(survey: Survey, links: Links, wall: float) -> str:
     """The chain with the longest run times."""
-    chain, tasks = links.chain, survey.tasks
+    chain = links.chain
     if not chain:
         return "<p>No task has ended after having run.</p>"
-    total = tasks.path[chain[-1]] or 1.0
-    wait = _waits(survey, chain)
-    shown = sorted(sorted(range(len(chain)), key=lambda at: -tasks.seconds[chain[at]])[:CHAIN])
-    share = f" – {percent(total / wall)} of the wall time" if wall > 0 else ""
-    parts = [f"<p>{number(len(chain), 'task')} one after the other ran for {duration(total)}{share}.</p>"]
-    groups = figures.by_family(survey, chain)
-    if len(groups) < len(chain):
-        columns = [Column("Task name"), Column("Tasks", "count"), Column("Run time", "seconds")]
-        columns += [Column("Share", "percent"), Column("", "bar")]
-        rows = [
-            (named(survey.families[family], survey.colour[family]), count, seconds, seconds / total, seconds / total)
-            for family, count, seconds in groups
-        ]
-        parts.append(table("Critical path by task name", columns, rows))
+    total = survey.tasks.path[chain[-1]] or 1.0
+    share = f", {percent(total / wall)} of the wall time" if wall > 0 else ""
+    told = f"<p>{number(len(chain), 'task')} one after the other ran for {duration(total)}{share}.</p>"
+    return told + _by_family(survey, links, total) + _steps(survey, links, total)
+
+
+def _by_family(survey: Survey, links: Links, total: float) -> str:
+    groups = figures.by_family(survey, links.chain, links.steps)
+    if len(groups) == len(links.chain):
+        return ""
+    columns = [Column("Task name"), Column("Tasks", "count"), Column("Run time", "seconds")]
+    columns += [Column("Share", "percent"), Column("", "bar")]
+    rows = [
+        (named(survey.families[family], survey.colour[family]), count, seconds, seconds / total, seconds / total)
+        for family, count, seconds in groups
+    ]
+    return table("Critical path by task name", columns, rows)
+
+
+def _steps(survey: Survey, links: Links, total: float) -> str:
+    chain, steps, wait = links.chain, links.steps, _waits(survey, links.chain)
+    shown = sorted(sorted(range(len(chain)), key=lambda at: -steps[at])[:CHAIN])
     columns = [
-        Column("Step", "count"), Column("Task"), Column("Id", "count"), Column("Run time", "seconds"),
-        Column("Share", "percent"), Column("", "bar"),
+        Column("Step", "count"), Column("Task"), Column("Id", "count"),
+        Column("Run time", "seconds", "of the last attempt"), Column("Share", "percent"), Column("", "bar"),
         Column("Waited", "seconds", "from the end of the step before to its own start"), Column("Worker"),
     ]  # fmt: skip
     rows = [
         (
-            at + 1, _task(survey, chain[at]), tasks.id[chain[at]], max(tasks.seconds[chain[at]], 0.0),
-            tasks.seconds[chain[at]] / total, tasks.seconds[chain[at]] / total, wait[at], _worker(survey, chain[at]),
+            at + 1, _task(survey, chain[at]), survey.tasks.id[chain[at]], steps[at], steps[at] / total,
+            steps[at] / total, wait[at], _worker(survey, chain[at]),
         )
         for at in shown
     ]  # fmt: skip
     some = f"The {CHAIN} longest of {len(chain):,} steps" if len(shown) < len(chain) else "All steps"
-    return "".join([*parts, table(some, columns, rows)])
+    return table(some, columns, rows)
 
 
 def _waits(survey: Survey, chain: list[int]) -> list[float | None]:
@@ -291,11 +299,15 @@ def environment(survey: Survey) -> str:
     """Where and with what it ran."""
     run = survey.run
     pairs = [
-        ("Command line", f"<code>{text(shlex.join(run.argv))}</code>"), ("Directory", f"<code>{text(run.directory)}</code>"),
-        ("User", text(run.user)), ("Driver", f"process {run.pid} on {text(run.host)}"),
-        ("Engines", text(", ".join(run.engines)) or "–"), ("Began", moment(run.began)),
-        ("Ended", moment(run.began + run.ended) if run.ended is not None else "–"), ("Run", f"<code>{text(run.uuid)}</code>"),
-    ]  # fmt: skip
+        ("Command line", f"<code>{text(shlex.join(run.argv))}</code>"),
+        ("Directory", f"<code>{text(run.directory)}</code>"),
+        ("User", text(run.user)),
+        ("Driver", f"process {run.pid} on {text(run.host)}"),
+        ("Engines", text(", ".join(run.engines)) or "–"),
+        ("Began", moment(run.began)),
+        ("Ended", moment(run.began + run.ended) if run.ended is not None else "–"),
+        ("Run", f"<code>{text(run.uuid)}</code>"),
+    ]
     packages = run.environment.get("packages")
     pairs += [(key.capitalize(), text(value)) for key, value in run.environment.items() if key != "packages"]
     if not packages:

@@ -1,4 +1,4 @@
-"""Survey: what the sections of the report share, read once: tasks, their names, colours, cores, and the span of time."""
+"""Survey: what the sections of the report share, read once: tasks, their names, colours and cores, the wall time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _DIGITS = re.compile(r"\d+")
 class Survey:
     """See the module. `family` holds, for each task, the index of its name in `families`; `colour` is by family."""
 
-    def __init__(self, history: History, run_id: int) -> None:
+    def __init__(self, history: History, run_id: str | int | None) -> None:
         self.history = history
         self.run = history.run(run_id)
-        self.tasks = Columns(history.rows("report_tasks", run=run_id), TASK)
-        self.tries = Columns(history.rows("report_attempts", run=run_id), ATTEMPT)
+        self.tasks = Columns(history.rows("report_tasks", run=self.run.id), TASK)
+        self.tries = Columns(history.rows("report_attempts", run=self.run.id), ATTEMPT)
         self.texts = {number: str(value) for number, value in history.rows("report_texts")}
         self.cores = {shape: _cores(text) for shape, text in history.rows("report_shapes")}
         self.wall = self._wall()

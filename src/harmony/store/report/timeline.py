@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from base64 import b64encode
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -19,6 +19,8 @@ BARS = 20_000
 LANES = 400
 CELLS = 400_000
 LOAD_BINS = 800
+#: News of an end may come so many seconds late, and so seem to overlap with what the worker did next.
+LATE = 0.02
 #: What a bar may be, beside the task states: an attempt that was followed by another.
 TRIED = -1
 _NUMBER = re.compile(r"(\d+)")
@@ -44,18 +46,21 @@ def bars(survey: Survey) -> Bars:
     tasks, tries = survey.tasks, survey.tries
     found: dict[tuple[int, int], int] = {}
     start, end, place, row, state = array("d"), array("d"), array("i"), array("q"), array("b")
+    lost = _lost(survey)
     for index, began in enumerate(tasks.started):
         if began >= 0:
-            start.append(began)
-            end.append(max(survey.end(index), began))
+            over = max(survey.end(index), began)
+            start.append(_start(began, over, tasks.seconds[index] - lost.get(index, 0.0)))
+            end.append(over)
             place.append(found.setdefault((tasks.engine[index], tasks.place[index]), len(found)))
             row.append(index)
             state.append(tasks.state[index])
     for index, began in enumerate(tries.started):
         of = survey.row(tries.task[index])
         if began >= 0 and of is not None:
-            start.append(began)
-            end.append(max(tries.ended[index], began))
+            over = max(tries.ended[index], began)
+            start.append(_start(began, over, tries.seconds[index]))
+            end.append(over)
             place.append(found.setdefault((tries.engine[index], tries.place[index]), len(found)))
             row.append(of)
             state.append(TRIED)
@@ -64,6 +69,21 @@ def bars(survey: Survey) -> Bars:
     ranks = {name: rank for rank, name in enumerate(places)}
     rank = [ranks[name] for name in names]
     return Bars(places, start, end, array("i", (rank[number] for number in place)), row, state)
+
+
+def _lost(survey: Survey) -> dict[int, float]:
+    """The seconds of attempts before the last, by the row of the task."""
+    lost: dict[int, float] = defaultdict(float)
+    for task, seconds in zip(survey.tries.task, survey.tries.seconds, strict=True):
+        row = survey.row(task)
+        if row is not None:
+            lost[row] += max(seconds, 0.0)
+    return lost
+
+
+def _start(began: float, end: float, seconds: float) -> float:
+    """When it really began: a task may wait at its worker, which measured how long it ran."""
+    return max(began, end - seconds) if seconds > 0 else began
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:
@@ -82,11 +102,11 @@ def timeline(survey: Survey, ran: Bars) -> dict[str, Any]:
 
 def _lanes(ran: Bars, wall: float) -> tuple[list[str], list[int]]:
     """Give each bar a lane of its worker; a worker that runs several at once has several."""
-    slack = wall * 2e-4
     free: list[list[float]] = [[] for _ in ran.places]
     inner = [0] * len(ran)
     for index in sorted(range(len(ran)), key=ran.start.__getitem__):
         ends, start = free[ran.place[index]], ran.start[index]
+        slack = wall * 2e-4 + min(LATE, (ran.end[index] - start) / 2)
         slot = next((slot for slot, end in enumerate(ends) if end <= start + slack), len(ends))
         if slot == len(ends):
             ends.append(0.0)
@@ -94,7 +114,8 @@ def _lanes(ran: Bars, wall: float) -> tuple[list[str], list[int]]:
                 return [""] * (LANES + 1), inner
         ends[slot] = ran.end[index]
         inner[index] = slot
-    first, lanes = [], []
+    first: list[int] = []
+    lanes: list[str] = []
     for place, ends in zip(ran.places, free, strict=True):
         first.append(len(lanes))
         lanes += [place if len(ends) == 1 else f"{place} · {slot + 1}" for slot in range(len(ends))]
@@ -178,8 +199,7 @@ def coverage(
         first, final, base = int(start / width), int(end / width), kind * bins
         if final > last:
             final = last
-            if first > last:
-                first = last
+            first = min(first, last)
         if first == final:
             part[base + first] += (end - start) * weight
         else:
