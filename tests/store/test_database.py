@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,15 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="see that you may write there"):
         Store(tmp_path / "store")
+
+
+def test_a_full_disk(tmp_path: Path, file_limit: Callable[[int], AbstractContextManager[None]]) -> None:
+    Run(tmp_path / "old").end()
+    with file_limit(0):
+        for name in ("new", "old"):
+            with pytest.raises(StoreError, match="name a store elsewhere"):
+                Run(tmp_path / name)
+    Run(tmp_path / "old").end()
 
 
 def test_one_that_another_process_does_not_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,12 +66,17 @@ class DriverLock:
                 time.sleep(_PAUSE)
 
     def tell(self, **more: Any) -> None:
-        """Write down who holds it, and `more`."""
+        """Write down who holds it, and `more`. Raises `StoreError`."""
         who = {"pid": self._pid, "host": socket.gethostname(), "since": time.time(), "process": _MYSELF, **more}
         beside = f"{_driver(self.path)}.{self._pid}"
-        with open(beside, "w", encoding="utf-8") as file:
-            json.dump(who, file)
-        os.replace(beside, _driver(self.path))
+        try:
+            with open(beside, "w", encoding="utf-8") as file:
+                json.dump(who, file)
+            os.replace(beside, _driver(self.path))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise _cannot_be_made(self.path, error) from error
 
     @property
     def is_mine(self) -> bool:
@@ -92,10 +97,14 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be made ({error.strerror}): see that you may write there and that there is room, or name "
-            "a store elsewhere with --store or HARMONY_STORE"
-        ) from error
+        raise _cannot_be_made(path, error) from error
+
+
+def _cannot_be_made(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be made ({error.strerror}): see that you may write there and that there is room, or name "
+        "a store elsewhere with --store or HARMONY_STORE"
+    )
 
 
 def _driver(path: Path) -> str:

@@ -37,7 +37,7 @@ _MOST_KEPT = 200_000
 _PAUSE = 2.0
 _PATIENCE_MS, _SHORT_PATIENCE_MS = 5000, 250
 #: Seconds for which `close` tries.
-_LAST_PATIENCE = 10.0
+_LAST_PATIENCE = 5.0
 #: How many parameters a statement may have; rows in one statement.
 _MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 _MOST_ROWS = 1024
