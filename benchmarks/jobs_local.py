@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import Taken
 from benchmarks.cost import Meter, descendants, others_precisely
 
 PROGRAM = "/bin/true"
@@ -40,23 +40,6 @@ print(json.dumps({{
     ),
 }}))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A value, of how many jobs, and their cost: see `Record`."""
-
-    value: float
-    count: int
-    driver_us: float | None = None
-    total_us: float | None = None
-    extra: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def rate(cls, count: int, spent: Meter, **extra: float) -> Taken:
-        """Jobs a second, and CPU per job."""
-        driver, others = 1e6 * spent.driver / count, 1e6 * spent.others / count
-        return cls(count / spent.seconds, count, driver, driver + others, extra)
 
 
 def package_of(system: str) -> Any:

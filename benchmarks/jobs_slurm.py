@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import Taken
 from benchmarks.cost import Meter
-from benchmarks.jobs_local import PROGRAM, Taken, close, package_of
+from benchmarks.jobs_local import PROGRAM, close, package_of
 
 #: Such a job is taken, and does not start.
 _LATER = {"slurm.begin": "now+1hour"}

@@ -49,10 +49,10 @@ class Measure:
 
 
 def warm(system: System, workers: int) -> None:
-    """Run a few tasks, until all workers have answered."""
+    """Run a few tasks, until all workers have answered. No two are the same, lest an answer be remembered."""
     seen: set[tuple[int, int]] = set()
-    for _ in range(50):
-        futures = [system.submit(work.where, 0.02) for _ in range(2 * workers)]
+    for batch in range(50):
+        futures = [system.submit(work.where, 0.02 + batch / 1e4 + each / 1e6) for each in range(2 * workers)]
         seen.update(system.results(futures))
         if len(seen) >= workers:
             break

@@ -51,11 +51,11 @@ def value(measure: str, system: str = "harmony") -> Reached:
     return lambda results: results.median(measure, system)
 
 
-def extra(measure: str, key: str) -> Reached:
+def extra(measure: str, key: str, system: str = "harmony") -> Reached:
     """The same of something that is measured beside."""
 
     def reached(results: Results) -> float | None:
-        values = [record.extra[key] for record in results.of(measure, "harmony") if key in record.extra]
+        values = [record.extra[key] for record in results.of(measure, system) if key in record.extra]
         return statistics.median(values) if values else None
 
     return reached

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.labs.sge import sge_lab
+from tests.labs.slurm import slurm_lab
 
 T = TypeVar("T")
 
 #: How long the fixtures may take to end after a test that took too long itself.
 TEARDOWN_SECONDS = 30.0
+#: Until a real batch system runs, when its packages come first; the scripts in tests/labs limit each of their steps.
+INSTALLATION = 360
 
 #: Every descendant inherits this, so that one whose parent has died is recognised too.
 TAG = f"HARMONY_TEST_RUN={os.getpid()}"
@@ -51,6 +55,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(skip)
+    for lab in ("slurm_environment", "sge_environment"):
+        users = (item for item in items if lab in getattr(item, "fixturenames", ()))
+        first = next((item for item in users if not item.get_closest_marker("skip")), None)
+        if first is not None:
+            first.add_marker(pytest.mark.timeout(INSTALLATION), append=False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,6 +74,20 @@ def pytest_runtest_teardown() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def slurm_environment() -> Iterator[dict[str, str]]:
+    """The environment variables by which a command finds a real Slurm, started when the first test wants it."""
+    with slurm_lab() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def sge_environment() -> Iterator[dict[str, str]]:
+    """The environment variables by which a command finds a real Grid Engine."""
+    with sge_lab() as environment:
+        yield environment
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_what_does_not_end_in_time_is_killed_and_said(tmp_path: Path) -> None:
     assert printed.count("no end after") == 2
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.jobs"])
+@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.jobs", "benchmarks.journal"])
 def test_unknown_names_are_refused(module: str) -> None:
     argv = [sys.executable, "-m", module, "--systems", "harmony,nobody"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
@@ -61,17 +61,17 @@ def test_unknown_names_are_refused(module: str) -> None:
     assert "'nobody' is not one of" in done.stderr
 
 
-def jobs(tmp_path: Path, *options: str) -> tuple[str, list[dict[str, Any]]]:
+def suite(tmp_path: Path, name: str, *options: str) -> tuple[str, list[dict[str, Any]]]:
     """What was printed, and the records."""
-    file = tmp_path / "jobs.json"
-    argv = [sys.executable, "-m", "benchmarks.jobs", "--rounds", "1", "--json", str(file), *options]
+    file = tmp_path / f"{name}.json"
+    argv = [sys.executable, "-m", f"benchmarks.{name}", "--rounds", "1", "--json", str(file), *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())["records"]
 
 
 def test_jobs_of_every_system_are_a_value_or_a_reason(tmp_path: Path) -> None:
-    printed, records = jobs(tmp_path, "--most", "3", "--measures", "local,import")
+    printed, records = suite(tmp_path, "jobs", "--most", "3", "--measures", "local,import")
     assert {(record["measure"], record["system"]) for record in records} == {
         *(("local", system) for system in ("popen", "harmony", "harmony-durable", "psij")),
         *(("import", system) for system in ("harmony", "psij")),
@@ -84,17 +84,54 @@ def test_jobs_of_every_system_are_a_value_or_a_reason(tmp_path: Path) -> None:
 
 
 def test_a_look_at_many_jobs_is_one_command(tmp_path: Path) -> None:
-    _, records = jobs(tmp_path, "--most", "20", "--measures", "watch", "--systems", "harmony")
+    _, records = suite(tmp_path, "jobs", "--most", "20", "--measures", "watch", "--systems", "harmony")
     assert [(record["count"], record["error"], record["extra"]["commands"]) for record in records] == [(20, "", 1)]
 
 
 @pytest.mark.usefixtures("slurm_commands")
 def test_submissions_and_ends_on_slurm(tmp_path: Path) -> None:
     options = ["--slurm", "--most", "1", "--measures", "submit,end", "--systems", "sbatch,harmony,harmony-bulk"]
-    printed, records = jobs(tmp_path, *options)
+    printed, records = suite(tmp_path, "jobs", *options)
     assert [record["error"] for record in records] == [""] * 4
     assert {*records[-1]["extra"]} == {"exit 0", "exit 3", "scancel"}
     assert "× sbatch, in a loop" in printed
+
+
+def test_recording_is_measured_with_and_without(tmp_path: Path) -> None:
+    systems = ["harmony", "harmony-recorded", "parsl-threads", "parsl-threads-checkpoints"]
+    measures = "recording,recording-threads"
+    printed, records = suite(
+        tmp_path, "journal", "--most", "100", "--systems", ",".join(systems), "--measures", measures
+    )
+    assert [record["system"] for record in records] == systems
+    for record in records:
+        assert record["error"] == "not installed" or record["value"] >= record["extra"]["to the end"] > 0, record
+        assert record["error"] == "" or record["system"].startswith("parsl")
+    share = records[1]["value"] / records[0]["value"]
+    row = next(line for line in printed.splitlines() if line.startswith("  Harmony, as it comes"))
+    assert f"{share:.3g}" in row.split()
+    assert "CPU per task that recording adds, driver" in printed
+
+
+def test_what_a_resumed_program_runs_again_is_counted(tmp_path: Path) -> None:
+    options = ["--large", "--most", "200", "--systems", "harmony-recorded", "--measures", "resume,resume-large,status"]
+    printed, records = suite(tmp_path, "journal", *options)
+    assert [(record["measure"], record["count"], record["error"]) for record in records] == [
+        ("resume", 200, ""), ("resume-large", 200, ""), ("status", 200, ""),
+    ]  # fmt: skip
+    assert [record["extra"]["executed"] for record in records[:2]] == [0, 0]
+    lines = {" ".join(line.split()) for line in printed.splitlines()}
+    assert {"tasks that ran again ≤ 0 0 yes", "the same of 1,000,000 ≤ 0 0 yes"} <= lines
+
+
+def test_the_content_of_an_array_beside_the_hash_and_the_memory(tmp_path: Path) -> None:
+    options = ["--most", "2", "--systems", "harmony-recorded,xxhash,copy", "--measures", "content"]
+    printed, records = suite(tmp_path, "journal", *options)
+    values = {record["system"]: record["value"] for record in records}
+    assert min(values.values()) > 0
+    share = values["harmony-recorded"] / min(values["xxhash"], values["copy"])
+    line = next(line for line in printed.splitlines() if "slower of hash and memory" in line)
+    assert line.split()[-2] in (f"{share:.3g}", f"{share:.0f}")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``harmony runs``, ``status`` and ``show``: what a person and a program see of a store."""
+"""``harmony runs``, ``status``, ``show``, ``report`` and ``gc``: what a person and a program see of a store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.cli_commands import harmony
 from tests.store.sample import held, make_sample
+
+from harmony.cli.history_gc import seconds_of
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +158,38 @@ def test_a_reader_may_leave(store: Path) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert b"Traceback" not in done.stderr
+
+
+def test_old_runs_are_removed(tmp_path: Path) -> None:
+    store = make_sample(tmp_path / ".harmony")
+    told = shown("gc", "--older", "30d", "--dry-run", "--store", store)
+    assert told.startswith("RUN\tWORKFLOW\tSTATE\tTASKS\tBEGAN\n1\trelaxations\tinterrupted\t41\t2025-06-")
+    assert "\nwould remove 1 run, 36 tasks: about 8" in told
+    assert shown("runs", "--store", store).count("\n") == 3
+    facts = json.loads(shown("gc", "--older", "30d", "--keep", "1", "--json", "--store", store))
+    assert facts.pop("bytes") >= 0
+    assert facts == {"dry_run": False, "runs": [1], "tasks": 36, "results": 0, "objects": 0, "files": 0}
+    assert shown("runs", "--store", store).count("\n") == 2
+    assert shown("gc", "--older", "30d", "--store", store) == "there is nothing to remove\n"
+    assert "removed 1 run, 200 tasks, 193 results: " in shown("gc", "--keep", "0", "--results", "--store", store)
+    assert shown("runs", "--store", store).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (["--older", "30"], 2, "give minutes, hours, days or weeks: 90m, 12h, 30d, 8w"),
+        (["--older", "-3d"], 2, "'-3d' is not an age"),
+        (["--keep", "-1"], 2, "-1 is not in the range"),
+        (["--store", "nowhere"], 1, "no run was recorded"),
+    ],
+)
+def test_what_cannot_be_removed_is_explained(words: list[str], status: int, text: str) -> None:
+    done = harmony("gc", *words)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert text in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(("age", "seconds"), [("90m", 5400), ("12h", 43200), (" 1.5 d", 129600), ("8w", 4838400)])
+def test_ages(age: str, seconds: float) -> None:
+    assert seconds_of(age) == seconds

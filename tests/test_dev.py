@@ -39,16 +39,31 @@ def dev(tmp_path: Path) -> ModuleType:
         loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = before
-    module.VENV = tmp_path / "venv"  # type: ignore[attr-defined]
-    module.PYTHON = module.VENV / "bin" / "python"  # type: ignore[attr-defined]
-    module.STAMP = module.VENV / "stamp.json"  # type: ignore[attr-defined]
+    module.MAIN = module.Environment(tmp_path / "venv")  # type: ignore[attr-defined]
+    module.CRATES = module.Environment(tmp_path / "venv" / "rocrate")  # type: ignore[attr-defined]
     return module
+
+
+@pytest.fixture
+def calls(dev: ModuleType, tmp_path: Path) -> Path:
+    """The file in which the programs of both environments, which are there, note how they are called."""
+    for environment, extras, programs in (
+        (dev.MAIN, {"test", "dev", "examples", "bench"}, ("python", "ruff", "mypy", "lint-imports")),
+        (dev.CRATES, {"rocrate"}, ("python",)),
+    ):
+        (environment.path / "bin").mkdir(parents=True)
+        for program in programs:
+            path = environment.path / "bin" / program
+            path.write_text(f'#!/bin/sh\necho "{environment.path.name} {program} $*" >> {tmp_path / "calls"}\n')
+            path.chmod(0o755)
+        environment.note(dev.fingerprint(), extras)
+    return tmp_path / "calls"
 
 
 def test_without_a_word_it_says_what_there_is() -> None:
     told = run_dev()
     assert told.returncode == 0
-    assert all(word in told.stdout for word in ("demo", "test", "lint", "types", "contracts", "bench"))
+    assert all(word in told.stdout for word in ("demo", "test", "lint", "types", "contracts", "crates", "bench"))
 
 
 def test_an_unknown_word_is_refused() -> None:
@@ -70,16 +85,18 @@ def test_an_environment_without_ensurepip_gets_its_pip_from_the_system(
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # no network: pip itself is what gets installed, from Python's own copy
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels[0].parent))
-    assert dev.make_venv()
-    told = subprocess.run([dev.PYTHON, "-m", "pip", "--version"], capture_output=True, text=True, check=True).stdout
-    assert str(dev.VENV) in told
+    assert dev.MAIN.make()
+    told = subprocess.run(
+        [dev.MAIN.python, "-m", "pip", "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    assert str(dev.MAIN.path) in told
 
 
 def test_where_no_environment_can_be_made_it_says_what_to_install(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert dev.have("test") == 2
+    assert dev.MAIN.have("test") == 2
     assert "apt install python3-venv" in capsys.readouterr().err
 
 
@@ -87,21 +104,63 @@ def test_what_is_installed_is_not_installed_again(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")  # so that an attempt to install fails
-    dev.PYTHON.parent.mkdir(parents=True)
-    dev.PYTHON.symlink_to("/bin/true")
-    dev.stamp(dev.fingerprint(), {"examples", "test"})
-    assert dev.have("test") == 0
-    dev.stamp("another state of the project", {"examples", "test"})
-    dev.PYTHON.unlink()
-    dev.PYTHON.symlink_to("/bin/false")
-    assert dev.have("test") == 2
-    assert "making .venv" in capsys.readouterr().out
+    dev.MAIN.python.parent.mkdir(parents=True)
+    dev.MAIN.python.symlink_to("/bin/true")
+    dev.MAIN.note(dev.fingerprint(), {"examples", "test"})
+    assert dev.MAIN.have("test") == 0
+    dev.MAIN.note("another state of the project", {"examples", "test"})
+    dev.MAIN.python.unlink()
+    dev.MAIN.python.symlink_to("/bin/false")
+    assert dev.MAIN.have("test") == 2
+    assert "making " in capsys.readouterr().out
 
 
 def test_an_environment_whose_interpreter_has_gone_counts_as_empty(dev: ModuleType) -> None:
-    dev.PYTHON.parent.mkdir(parents=True)
-    dev.PYTHON.symlink_to("/bin/true")
-    dev.stamp("state", {"test"})
-    assert dev.installed("state") == {"test"}
-    dev.PYTHON.unlink()
-    assert dev.installed("state") == set()
+    dev.MAIN.python.parent.mkdir(parents=True)
+    dev.MAIN.python.symlink_to("/bin/true")
+    dev.MAIN.note("state", {"test"})
+    assert dev.MAIN.installed("state") == {"test"}
+    dev.MAIN.python.unlink()
+    assert dev.MAIN.installed("state") == set()
+
+
+def test_all_checks_run_and_the_tests_are_the_last(dev: ModuleType, calls: Path) -> None:
+    assert dev.main(["test"]) == 0
+    assert calls.read_text().splitlines() == [
+        "venv ruff check",
+        "venv ruff format --check",
+        "venv mypy ",
+        "venv lint-imports --no-logo",
+        f"rocrate python -m pytest {' '.join(dev.CRATE_TESTS)}",
+        "venv python -m pytest",
+    ]
+
+
+def test_a_check_that_fails_stops_no_other_and_is_told_at_the_end(
+    dev: ModuleType, calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = dev.CRATES.python
+    failing.write_text(failing.read_text() + "exit 1\n")
+    assert dev.main(["test"]) == 1
+    assert calls.read_text().splitlines()[-1] == "venv python -m pytest"
+    assert capsys.readouterr().out.endswith("dev: failed before the tests: crates\n")
+
+
+def test_options_that_pick_tests_leave_out_those_of_crates(dev: ModuleType, calls: Path) -> None:
+    assert dev.main(["test", "-k", "retry"]) == 0
+    assert calls.read_text().splitlines()[-2:] == ["venv lint-imports --no-logo", "venv python -m pytest -k retry"]
+    assert dev.main(["test", "--slow"]) == 0
+    assert calls.read_text().splitlines()[-2:] == [
+        f"rocrate python -m pytest {' '.join(dev.CRATE_TESTS)} --slow",
+        "venv python -m pytest --slow",
+    ]
+
+
+def test_each_kind_of_benchmark_has_its_word(dev: ModuleType, calls: Path) -> None:
+    for words in (["--quick"], ["jobs", "--rounds", "1"], ["journal"]):
+        assert dev.main(["bench", *words]) == 0
+    assert calls.read_text().splitlines() == [
+        "venv python -m benchmarks --quick",
+        "venv python -m benchmarks.jobs --rounds 1",
+        "venv python -m benchmarks.journal",
+    ]

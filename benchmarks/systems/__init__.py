@@ -13,6 +13,7 @@ SYSTEMS: dict[str, str] = {
     "threads": "stdlib:Threads",
     "processes": "stdlib:Processes",
     "harmony": "harmony:Local",
+    "harmony-recorded": "harmony:Recorded",
     "harmony-threads": "harmony:InThreads",
     "parsl-htex": "parsl:HighThroughput",
     "parsl-threads": "parsl:Threads",

@@ -11,16 +11,17 @@ from benchmarks.systems.base import System
 
 
 class Local(System):
-    """The embedded default: worker processes."""
+    """Worker processes, the embedded default; nothing is recorded, as the peers record nothing."""
 
     label = "Harmony, local"
     distribution = "harmony-workflows"
     package = "harmony"
     statement = "from harmony import File, Workflow, command, task"
     engine: ClassVar[str] = "local"
+    recorded: ClassVar[bool] = False
     program = """
 from harmony import Workflow, task
-with Workflow("first", engine="local", workers=2):
+with Workflow("first", engine="local", workers=2, store=False):
     assert task(double)(21).result() == 42
     first()
 """
@@ -28,7 +29,8 @@ with Workflow("first", engine="local", workers=2):
     def open(self, workers: int, scratch: Path) -> None:
         from harmony import Workflow, command, task
 
-        self.workflow = Workflow("benchmark", engine=self.engine, workers=workers)
+        store = scratch / ".harmony" if self.recorded else False
+        self.workflow = Workflow("benchmark", engine=self.engine, workers=workers, store=store)
         self.workflow.__enter__()
         self.task = task
         self.command = command
@@ -56,6 +58,14 @@ with Workflow("first", engine="local", workers=2):
     def commands(self, argv: Sequence[str], count: int) -> None:
         run = self.command(work.arguments)
         self.results([run(*argv) for _ in range(count)])
+
+
+class Recorded(Local):
+    """As it comes: every task is recorded in a store, and could be resumed."""
+
+    label = "Harmony, local, recorded"
+    recorded = True
+    program = Local.program.replace(", store=False", "")
 
 
 class InThreads(Local):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,36 @@ from benchmarks import work
 from benchmarks.systems.base import System
 
 
+def _monitoring(scratch: Path, *, resources: bool) -> dict[str, Any]:
+    from parsl.monitoring import MonitoringHub
+
+    endpoint = f"sqlite:///{scratch}/monitoring.db"
+    return {"monitoring": MonitoringHub(logging_endpoint=endpoint, resource_monitoring_enabled=resources)}
+
+
+def _checkpoints(scratch: Path) -> dict[str, Any]:
+    """What each task came to is found again: the mode in which nothing is lost when the driver is killed."""
+    from parsl.dataflow.memoization import BasicMemoizer
+
+    return {"memoizer": BasicMemoizer(checkpoint_mode="task_exit")}
+
+
+#: Settings beside the executor.
+_KEEPS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "monitoring": partial(_monitoring, resources=True),
+    "monitoring-tasks": partial(_monitoring, resources=False),
+    "checkpoints": _checkpoints,
+}
+
+
 class _Parsl(System):
     distribution = "parsl"
     package = "parsl"
     statement = "import parsl"
+
+    def __init__(self, keeps: str = "") -> None:
+        """`keeps`: what it records, with settings as they come: "" for nothing, or a key of `_KEEPS`."""
+        self.keeps = keeps
 
     def executor(self, workers: int) -> Any:
         """The executor inside the configuration."""
@@ -25,7 +52,8 @@ class _Parsl(System):
         self.parsl = parsl
         self.apps: dict[Callable[..., Any], Any] = {}
         executor = self.executor(workers)
-        parsl.load(parsl.Config(executors=[executor], run_dir=str(scratch / "runinfo"), usage_tracking=0))
+        kept = _KEEPS[self.keeps](scratch) if self.keeps else {}
+        parsl.load(parsl.Config(executors=[executor], run_dir=str(scratch / "runinfo"), usage_tracking=0, **kept))
 
     def close(self) -> None:
         self.parsl.dfk().cleanup()
@@ -33,7 +61,7 @@ class _Parsl(System):
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
         if fn not in self.apps:
-            self.apps[fn] = self.parsl.python_app(fn)
+            self.apps[fn] = self.parsl.python_app(fn, cache=self.keeps == "checkpoints")
         return self.apps[fn](*args)
 
     def fan_in(self, count: int) -> int:

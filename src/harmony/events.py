@@ -26,14 +26,17 @@ SUBMITTED, RUNNING, DONE, FAILED, CANCELLED, RETRIED, PRINTED = KINDS = (
 
 #: The version of `CATALOGUE`: a new kind or field leaves it as it is, a changed or dropped one raises it.
 VERSION = 1
-#: What can happen, with the fields of each event's data. Subjects are a task's id, or the name of a worker, engine or
-#: job. Sizes are in bytes, durations in seconds.
+#: What can happen, with the fields of each event's data. Subjects are the id of a run or a task, the path of a file, or
+#: the name of an engine, block, worker or job. Sizes are in bytes, durations in seconds.
 CATALOGUE: Mapping[str, tuple[str, ...]] = {
     "run.started": ("program", "workflow", "argv", "directory", "user", "host", "pid", "resumes", "engines", "cores"),
     "run.ended": ("state", "done", "failed", "cancelled", "recalled", "work", "critical_path"),
     "environment.captured": ("python", "platform", "harmony", "packages"),
     "engine.started": ("engine", "kind"),
     "engine.closed": ("engine",),
+    "block.queued": ("engine", "job"),
+    "block.running": ("engine",),
+    "block.ended": ("engine", "reason"),
     "worker.started": ("engine", "pid", "host"),
     "worker.ended": ("engine", "how"),
     "job.submitted": ("engine", "native_id"),
@@ -49,6 +52,9 @@ CATALOGUE: Mapping[str, tuple[str, ...]] = {
     "file.read": ("task", "size", "digest"),
     "file.written": ("task", "size", "digest"),
 }
+
+#: Of these, what engines report: kept as it comes. All else is in the rows of the run and its tasks.
+REPORTED = tuple(kind for kind in CATALOGUE if kind.startswith(("engine.", "block.", "worker.", "job.")))
 
 _log = logging.getLogger("harmony")
 

@@ -280,7 +280,8 @@ class Workflow:
     @property
     def cores(self) -> int:
         """Cores of the engines that know them, at least 1."""
-        return sum(engine.capacity.cores or 0 for engine in self._engines.values()) or 1
+        capacities = [engine.capacity for engine in self._engines.values()]
+        return sum((capacity.cores or 0) * (capacity.workers or 1) for capacity in capacities) or 1
 
     def report(self) -> Report:
         """What the run has come to so far."""

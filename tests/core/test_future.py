@@ -42,8 +42,14 @@ def new(id: int = 1) -> TaskFuture[Any]:
     return TaskFuture(id, "name", Nobody(), stoppable=True)
 
 
+def given(future: TaskFuture[Any], result: Any = None, error: BaseException | None = None) -> TaskFuture[Any]:
+    """Put in place what it has come to."""
+    future._result, future._exception = result, error
+    return future
+
+
 def end(future: TaskFuture[Any], result: Any = None, error: BaseException | None = None) -> None:
-    for waiting in finish([(future, result, error)]):
+    for waiting in finish([given(future, result, error)]):
         run_callbacks(waiting)
 
 
@@ -174,7 +180,7 @@ def test_other_attributes_are_not_invented(future: TaskFuture[Any]) -> None:
 
 def test_a_future_that_nobody_looks_at_costs_no_condition() -> None:
     future = new()
-    finish([(future, "result", None)])
+    finish([given(future, "result")])
     assert future.result() == "result"
     assert future.done()
     assert not any(isinstance(held, threading.Condition) for held in gc.get_referents(future))
@@ -252,7 +258,7 @@ def test_as_completed_gives_each_once() -> None:
     seen: list[Any] = []
     in_threads(
         lambda: seen.extend(done.result() for done in concurrent.futures.as_completed(futures, PATIENCE)),
-        lambda: finish([(future, future.id, None) for future in futures if future.id != 7]),
+        lambda: finish([given(future, future.id) for future in futures if future.id != 7]),
     )
     assert sorted(seen) == list(range(50))
 
@@ -276,7 +282,7 @@ def test_waiters_born_while_futures_end() -> None:
 
         def end_them(futures: list[TaskFuture[Any]] = futures) -> None:
             for first in range(0, len(futures), 10):
-                for waiting in finish([(future, future.id, None) for future in futures[first : first + 10]]):
+                for waiting in finish([given(future, future.id) for future in futures[first : first + 10]]):
                     run_callbacks(waiting)
 
         def get(futures: list[TaskFuture[Any]] = futures) -> None:
@@ -328,7 +334,7 @@ def test_a_future_is_cancelled_or_ended_never_both() -> None:
 
         def end_them(futures: list[TaskFuture[Any]] = futures) -> None:
             for future in futures:
-                finish([(future, future.id, None)])
+                finish([given(future, future.id)])
 
         in_threads(end_them, cancel)
         assert [future.cancelled() for future in futures] == answers

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from typing import ClassVar
 
-import pytest
-
-from harmony import plugins
-from harmony.core.engine import Engine
-
-pytest.register_assert_rewrite("tests.engines.conformance")
-from tests.engines.conformance import *  # noqa: E402, F403  the tests
+from harmony.conformance.engines import EngineSuite
 
 
-@pytest.fixture(params=["inline", "threads", "local"])
-def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    return partial(plugins.load(plugins.ENGINES, request.param), workers=2)
+class TestInline(EngineSuite):
+    """In the caller."""
+
+    engine = "inline"
+
+
+class TestThreads(EngineSuite):
+    """Threads of the driver."""
+
+    engine = "threads"
+
+
+class TestLocal(EngineSuite):
+    """Processes of this machine."""
+
+    engine = "local"
+    options: ClassVar = {"workers": 2, "gpus": 2}

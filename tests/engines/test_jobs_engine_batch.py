@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines.conformance import Driver
 from tests.engines.rig import News, wait_gone
 from tests.jobs import systems
 
 from harmony.conformance.emulators import Emulator
+from harmony.conformance.engines import Driver
 from harmony.core.task import Command, TaskState
 from harmony.engines.jobs import JobEngine
 from harmony.errors import CommandError, EngineError, WalltimeExceeded

@@ -7,11 +7,13 @@ import math
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from harmony import Workflow, command, task
 from harmony.core.future import TaskFuture
 from harmony.core.task import Command, Options, Task, TaskState
 from harmony.engines.local import LocalEngine
+from harmony.engines.local.shared import Board
 from harmony.errors import WalltimeExceeded
 
 
@@ -143,6 +146,35 @@ def test_ten_thousand_at_once(
     assert done <= ran
     assert len(lines(tmp_path / "noted")) == len(ran)
     assert not (long_first and ran)
+
+
+def hold_then_stop(gate: str, news: str, next_gate: str) -> None:
+    """Wait at the gate, end, and have this worker wait at another before it starts the next task."""
+
+    def stop(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is Board.start.__code__:
+            sys.setprofile(None)
+            pass_gate(next_gate)
+
+    hold(gate, news)
+    sys.setprofile(stop)
+
+
+def test_what_was_taken_back_and_the_worker_has_not_come_to(
+    wf: Workflow, gate: Gate, news: News, tmp_path: Path
+) -> None:
+    """Large arguments count until the worker has skipped them, though it has nothing else to do."""
+    warm_up(wf)
+    next_gate = Gate(tmp_path / "next")
+    long = wf.submit(hold_then_stop, gate.path, news.path, next_gate.path)
+    others = [wf.submit(len, bytes(200_000)) for _ in range(40)]
+    news.hear()
+    assert others[0].cancel()
+    gate.open()
+    assert long.result(PATIENCE) is None
+    assert wf.submit_task(Task(Command("true"))).result(PATIENCE)  # the engine is not busy with a worker that is full
+    next_gate.open()
+    assert [future.result(PATIENCE) for future in others[1:]] == [200_000] * 39
 
 
 class SlowToArrive:

@@ -11,10 +11,10 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
-from tests.engines import odd
 from tests.engines.rig import PATIENCE, identity, workers
 
 from harmony import Workflow, command, task
+from harmony.conformance.engines import odd
 from harmony.core.future import TaskFuture
 from harmony.engines.local import LocalEngine
 from harmony.errors import CommandError, DependencyError, WalltimeExceeded, WorkerLost

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines import odd
 from tests.engines.rig import PATIENCE, identity, lines, note
 
 from harmony import Workflow
+from harmony.conformance.engines import odd
 from harmony.errors import CommandError, RemoteError, RemoteTraceback, SerializationError
 
 #: Errors that end more than a task, where code catches too little.
@@ -133,7 +133,7 @@ def test_constructor_that_words_its_argument(wf: Workflow) -> None:
 def test_arguments_that_cannot_be_pickled(wf: Workflow) -> None:
     error = error_of(wf, odd.throw_unsendable)
     assert isinstance(error, RemoteError)
-    assert error.type_name == "tests.engines.odd.Unsendable"
+    assert error.type_name == f"{odd.__name__}.Unsendable"
     assert "throw_unsendable" in error.traceback
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.core import functions
 from tests.engines import rig
-from tests.engines.conformance import Driver
 
 from harmony import plugins
+from harmony.conformance.engines import Driver
 from harmony.core.engine import Capability, Usage
 from harmony.core.task import Command
 from harmony.core.usage import Meter
@@ -106,7 +106,7 @@ def test_memory_and_children_of_a_function(local: Driver) -> None:
 def test_a_worker_does_not_count_what_its_driver_holds(tmp_path: Path) -> None:
     text = """
         from tests.engines import test_usage
-        from tests.engines.conformance import Driver
+        from harmony.conformance.engines import Driver
         from harmony.engines.local import LocalEngine
         held = bytearray(b"x" * 400 * 2**20)
         driver = Driver(LocalEngine(workers=1))

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from harmony.core.engine import Usage
 from harmony.core.future import TaskFuture
-from harmony.core.journal import Ended, Entry, PathState, Started
+from harmony.core.journal import Entry, PathState, Started
 from harmony.core.record import Record
 from harmony.core.report import Counts, Report
 from harmony.core.task import Call, Options, Task, TaskState, Work
+from harmony.errors import DependencyError
+from harmony.store.bulk import gather
 from harmony.store.database import open_database
 from harmony.store.journal import StoreJournal
 from harmony.store.opened import Beginning, Store
@@ -51,32 +53,34 @@ def record(id: int, task: Task | None = None, parents: Sequence[TaskFuture[Any]]
     return made
 
 
-def done(made: Record, result: Any = None, seconds: float = 0.0, data: bytes | None = None) -> Ended:
+def done(made: Record, result: Any = None, seconds: float = 0.0, data: bytes | None = None) -> Record:
     """End it well."""
     made.state = TaskState.DONE
     made.future.seconds = made.path = seconds
-    return Ended(made, result, None, data)
+    made.future._result, made.data = result, data
+    return made
 
 
-def failed(made: Record, error: BaseException, state: TaskState = TaskState.FAILED) -> Ended:
-    """End it badly, by an attempt of its own."""
+def failed(made: Record, error: BaseException, state: TaskState = TaskState.FAILED) -> Record:
+    """End it badly: by an attempt of its own, unless it was cancelled or not run."""
     made.state = state
-    made.failures += state is TaskState.FAILED
-    return Ended(made, None, error)
+    made.failures += state is TaskState.FAILED and not isinstance(error, DependencyError)
+    made.future._exception = error
+    return made
 
 
 class Told:
     """Takes what a journal says is safe."""
 
     def __init__(self) -> None:
-        self.ended: list[Ended] = []
+        self.ended: list[Record] = []
 
-    def __call__(self, ended: Sequence[Ended]) -> None:
+    def __call__(self, ended: Sequence[Record]) -> None:
         self.ended += ended
 
     @property
     def ids(self) -> list[int]:
-        return [entry.record.id for entry in self.ended]
+        return [made.id for made in self.ended]
 
 
 class Run:
@@ -117,12 +121,13 @@ class Run:
 
 
 def look(directory: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Ask the database of a store."""
+    """Ask the database of a store, with all rows in their places."""
     with closing(open_database(directory / "store.db", write=False)) as base:
+        gather(base, directory / "store.db")
         return base.execute(sql).fetchall()
 
 
 __all__ = [
-    "COUNTS", "OWNER", "WHAT", "Beginning", "Call", "Ended", "Options", "Owner", "PathState", "Run", "Started", "Store",
+    "COUNTS", "OWNER", "WHAT", "Beginning", "Call", "Options", "Owner", "PathState", "Run", "Started", "Store",
     "Task", "TaskState", "Told", "Usage", "Work", "done", "failed", "look", "record", "work",
 ]  # fmt: skip

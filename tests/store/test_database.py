@@ -42,7 +42,9 @@ def test_it_is_opened_again_and_read_while_it_is_written(tmp_path: Path) -> None
 
 def test_every_query_is_understood(tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "store.db", write=True)) as base:
-        for name in database._queries():
+        for name in ("gc_temporary_goes", "gc_temporary_used"):
+            base.execute(query(name))
+        for name in set(database._queries()) - {"gc_temporary_goes", "gc_temporary_used"}:
             with suppress(sqlite3.ProgrammingError):  # it was understood, and takes other parameters
                 base.execute(f"EXPLAIN {query(name)}")
 

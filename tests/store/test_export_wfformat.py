@@ -87,16 +87,6 @@ def test_a_recalled_task_whose_run_is_gone_has_no_run_time(tmp_path: Path) -> No
     assert tasks["relax.52"].run is not None
 
 
-def test_a_task_of_which_only_the_end_was_told_is_there_too(tmp_path: Path) -> None:
-    store = make_sample(tmp_path / "store", 45)
-    with changed(store) as base:
-        base.execute("UPDATE task SET started = NULL WHERE run = 2 AND id = 22")
-    tasks = {task.id: task for task in export(store, tmp_path / "run.json").tasks}
-    run = tasks["simulate.22"].run
-    assert run is not None
-    assert run.runtime > 0
-
-
 def test_it_says_what_is_left_out(tmp_path: Path) -> None:
     instance = export(make_sample(tmp_path / "store", 200, unfinished=True), tmp_path / "run.json")
     description = instance.description or ""

@@ -6,14 +6,19 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.store.making import COUNTS, Run, done, record
 from tests.store.sample import PROGRAM, create, held, make_sample
 
 from harmony import events
+from harmony.cli import history_status
 from harmony.core.task import TaskState
 from harmony.errors import StoreError
+from harmony.store import database, writer
+from harmony.store.bulk import has_chunks
 from harmony.store.history import History
 
 
@@ -214,3 +219,90 @@ def test_no_store_and_no_database_are_refused(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_text("this is a text, and longer than a page needs to be" * 10)
     with pytest.raises(StoreError, match="no database"):
         History(tmp_path)
+
+
+@pytest.fixture(params=["WAL", "shared"])
+def either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """A store, also as it is on a file system that several machines share."""
+    monkeypatch.setattr(database, "is_shared", lambda path: request.param == "shared")
+    return make_sample(tmp_path / ".harmony")
+
+
+def test_a_slow_reader_keeps_nobody_from_writing(either: Path) -> None:
+    with closing(create(either / "store.db")) as base, History(either) as history:
+        base.execute("PRAGMA busy_timeout = 0")
+        tasks = history.tasks(2)
+        assert next(tasks).id == 1
+        base.execute("UPDATE task SET attempts = 7 WHERE run = 2")
+        assert len(list(tasks)) == 199
+        with history.snapshot():
+            assert {task.attempts for task in history.tasks(2)} == {7}
+            base.execute("UPDATE task SET attempts = 8 WHERE run = 2")
+            assert {task.attempts for task in history.tasks(2)} == {7}
+        assert {task.attempts for task in history.tasks(2)} == {8}
+
+
+@pytest.fixture
+def flooded(either: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A run whose journal writes as in a flood of tasks, and never finds the time to put them in their places."""
+    monkeypatch.setattr(writer, "_FLOOD", 1)
+    monkeypatch.setattr(writer, "_LULL", 3600.0)
+    with Run(either) as run:
+        yield run
+
+
+def has_rows_apart(store: Path) -> bool:
+    with closing(create(store / "store.db")) as base:
+        return has_chunks(base)
+
+
+def test_rows_that_are_not_in_their_places_yet_are_found(either: Path, flooded: Run) -> None:
+    with History(either) as history:
+        flooded.write(done(record(1)))
+        assert history.run().counts.done == COUNTS.done
+        assert has_rows_apart(either), "who asks for the run only does not wait for them"
+        assert history.task(3, 1).row.name == "work"
+        assert not has_rows_apart(either)
+        flooded.write(done(record(2)))
+        with history.snapshot():
+            assert [task.id for task in history.tasks(3)] == [1, 2]
+            flooded.write(done(record(3)))
+            assert [task.id for task in history.tasks(3)] == [1, 2]
+        assert [task.id for task in history.tasks(3)] == [1, 2, 3]
+
+
+def test_rows_that_cannot_be_put_in_their_places_are_told_of_once(
+    either: Path, flooded: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    flooded.write(done(record(1)))
+    either.chmod(0o770)  # others could write to it, so Harmony does not
+    with History(either) as history:
+        for _ in range(2):
+            assert list(history.tasks(3)) == []
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"not all tasks in {either / 'store.db'} are shown"
+    ]
+
+
+@pytest.mark.parametrize("many", [20_000, 3])
+def test_the_last_failures_are_the_latest_by_time(store: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """Whatever their ids are, and whichever way they are looked for."""
+    monkeypatch.setattr(history_status, "_MANY", many)
+    with closing(create(store / "store.db")) as base:
+        base.execute("UPDATE task SET state = 3 WHERE run = 2")
+        base.execute("DELETE FROM failure WHERE run = 2")
+        for task in range(1, 3001):
+            base.execute(
+                "INSERT OR REPLACE INTO task (run, id, name, kind, shape, state, accepted, ended) "
+                "VALUES (2, ?, 2, 'call', 1, 4, 0, ?)", (task, 10_000.0 - task),
+            )  # fmt: skip
+            for attempt in (1, 2):
+                base.execute(
+                    "INSERT INTO failure VALUES (2, ?, ?, 'ValueError', ?, '', '', NULL, NULL, ?)",
+                    (task, attempt, f"try {attempt}", task % 2),
+                )
+    with History(store) as history:
+        found = history_status._failures(history, history.run(2))
+    assert [(failure.task, failure.message, name) for failure, name, _ in found] == [
+        (task, "try 2", "prepare") for task in (1, 3, 5, 7, 9)
+    ]

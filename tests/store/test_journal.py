@@ -14,9 +14,10 @@ from tests.store.making import WHAT, Run, done, failed, record, work
 from harmony.core.data import File
 from harmony.core.engine import Usage
 from harmony.core.journal import Started, Tried
+from harmony.core.record import Cancelled
 from harmony.core.task import Call, Command, CommandResult, Join, Options, Task, TaskState
 from harmony.core.travel import dump_exception, load_exception
-from harmony.errors import CommandError, DependencyError, RemoteError, WorkerLost
+from harmony.errors import CommandError, DependencyError, MissingFileError, RemoteError, WorkerLost
 from harmony.events import Event
 from harmony.resources import Resources
 from harmony.store.opened import Beginning
@@ -65,11 +66,13 @@ def test_what_is_safe_can_be_read_by_others(tmp_path: Path) -> None:
 
 def test_a_task_is_described(tmp_path: Path) -> None:
     options = Options(resources=Resources(cpu_cores_per_process=3), environment=(("A", "1"),), walltime=9.0)
+    third = record(3, Task(Call(work), "résumé", options), key=None, failures=1, losses=1)
     with Run(tmp_path) as run:
         run.write(
             done(record(1), seconds=0.25),
             done(record(2, usage=Usage(0.5, 10, 20, 30)), seconds=2.0),
-            done(record(3, Task(Call(work), "résumé", options), key=None, failures=1, losses=1)),
+            *(Tried(third, number, ValueError(), "local-1", time.monotonic(), 0.0) for number in (1, 2)),
+            done(third),
         )
         names = "SELECT text.value, kind, state, attempts, seconds, path, cpu, memory, read, written, key FROM task"
         rows = run.rows(f"{names} JOIN text ON text.id = task.name ORDER BY task.id")
@@ -91,11 +94,18 @@ def test_times_count_from_the_beginning_and_are_in_order(tmp_path: Path) -> None
     with Run(tmp_path) as run:
         made = record(1)
         made.started = time.monotonic() + 5.0  # the news of start and end came together, after it had run for 0.25 s
-        run.write(done(made, seconds=0.25), done(record(2, started=None)))
-        [(accepted, started, ended)] = run.rows("SELECT accepted, started, ended FROM task WHERE id = 1")
-        assert accepted >= 0
-        assert ended - started == pytest.approx(0.25)
-        assert run.rows("SELECT started FROM task WHERE id = 2") == [(None,)]
+        short, tried = record(2, started=None), record(3, started=None, failures=1)
+        tried.future.seconds = 1.0
+        run.write(
+            done(made, seconds=0.25),
+            done(short, seconds=0.125),  # of which nobody told that it had begun
+            Tried(tried, 1, ValueError(), "local-1", time.monotonic(), 0.75),
+            failed(tried, ValueError()),
+            failed(record(4, started=None), DependencyError("x was not run")),
+            failed(record(5, started=None), Cancelled(), TaskState.CANCELLED),
+        )
+        rows = run.rows("SELECT accepted >= 0, round(ended - started, 6) FROM task ORDER BY id")
+        assert rows == [(1, 0.25), (1, 0.125), (1, 0.25), (1, None), (1, None)]
 
 
 def test_a_task_that_runs_longer_is_seen_running(tmp_path: Path) -> None:
@@ -179,12 +189,25 @@ def test_the_traceback_is_that_of_the_place_where_it_was_raised(tmp_path: Path) 
     assert local.rstrip().endswith("ValueError: here")
 
 
+def test_a_task_that_fails_before_its_next_try_keeps_the_reason_of_the_last(tmp_path: Path) -> None:
+    with Run(tmp_path) as run:
+        made = record(1, started=None)
+        made.failures = 1
+        run.write(Tried(made, 1, ValueError("first"), "local-7", time.monotonic(), 0.5))
+        made.state, made.future._exception = TaskState.FAILED, MissingFileError("gone")
+        run.write(made)
+        assert run.rows("SELECT state, attempts, started FROM task") == [(4, 1, None)]
+        assert run.rows("SELECT attempt, message FROM failure ORDER BY 1") == [(1, "first"), (2, "gone")]
+
+
 def test_cancelled_tasks_and_lost_workers(tmp_path: Path) -> None:
     with Run(tmp_path) as run:
-        from harmony.core.record import Cancelled
-
-        run.write(failed(record(1), Cancelled(), TaskState.CANCELLED), failed(record(2), WorkerLost("died")))
-        assert run.rows("SELECT id, state, attempts FROM task") == [(1, 5, 0), (2, 4, 1)]
+        run.write(
+            failed(record(1), Cancelled(), TaskState.CANCELLED),
+            failed(record(2), WorkerLost("died")),
+            failed(record(3, started=None), Cancelled(), TaskState.CANCELLED),
+        )
+        assert run.rows("SELECT id, state, attempts FROM task") == [(1, 5, 1), (2, 4, 1), (3, 5, 0)]
         assert run.rows("SELECT task, type FROM failure") == [(2, "harmony.errors.WorkerLost")]
 
 

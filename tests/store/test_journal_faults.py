@@ -8,10 +8,9 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.store.making import Options, Run, Task, done, look, record
+from tests.store.making import Options, Run, Task, TaskState, done, look, record
 
 from harmony.errors import StoreError
 from harmony.events import Event
@@ -121,17 +120,12 @@ def test_rows_that_no_database_takes_do_not_stand_in_the_way(tmp_path: Path, cap
 def test_a_fault_in_one_task_costs_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Run(tmp_path) as run:
         bad = record(1)
+        bad.state = TaskState.DONE
         del bad.future.seconds
-        run.write(done_badly(bad), done(record(2)))
+        run.write(bad, done(record(2)))
         assert run.told.ids == [1, 2]
         assert run.rows("SELECT id FROM task") == [(2,)]
     assert "a fault inside Harmony, please report it: task 1 is not recorded" in caplog.text
-
-
-def done_badly(made: Any) -> Any:
-    from harmony.core.journal import Ended
-
-    return Ended(made, None, None)
 
 
 def test_counts_that_fail_leave_no_future_waiting(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

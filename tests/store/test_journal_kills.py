@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.store.making import Beginning, Run, look
 
 ROOT = Path(__file__).parent.parent.parent
@@ -20,13 +21,13 @@ from pathlib import Path
 from tests.store.making import *
 
 def tell(self, ended):
-    os.write(1, b"".join(b"%d\\n" % entry.record.id for entry in ended))
+    os.write(1, b"".join(b"%d\\n" % made.id for made in ended))
 
-directory, program, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+directory, program, count, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 Told.__call__ = tell
 run = Run(directory, Beginning(program=program, workflow="w"))
 ids = iter(range(1, count + 1)) if count else itertools.count(1)
-while batch := list(itertools.islice(ids, 7)):
+while batch := list(itertools.islice(ids, size)):
     entries = []
     for id in batch:
         made = record(id, key=b"%s %d %d" % (program.encode(), run.journal.run_id, id))
@@ -38,18 +39,18 @@ run.end()
 """
 
 
-def start(directory: Path, program: str = "p", count: int = 0) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(directory), program, str(count)], stdout=subprocess.PIPE, cwd=ROOT
-    )
+def start(directory: Path, program: str = "p", count: int = 0, size: int = 7) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", DRIVER, str(directory), program, str(count), str(size)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
 
 
-def test_what_was_reported_survives_a_kill(tmp_path: Path, scale: Callable[[int, int], int]) -> None:
+@pytest.mark.parametrize("size", [7, 700], ids=["by and by", "in floods"])
+def test_what_was_reported_survives_a_kill(tmp_path: Path, scale: Callable[[int, int], int], size: int) -> None:
     chance = random.Random(4)
     for number in range(1, 2 * scale(5, 50), 2):  # the runs between are those of `check_found`
-        with start(tmp_path) as driver:
+        with start(tmp_path, size=size) as driver:
             assert driver.stdout is not None
-            seen = [int(driver.stdout.readline()) for _ in range(chance.randrange(1, 400))]
+            seen = [int(driver.stdout.readline()) for _ in range(chance.randrange(1, 400 + 3 * size))]
             driver.send_signal(signal.SIGKILL)
             rest = driver.stdout.read()
             seen += [int(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from tests.store.making import WHAT, Run, done, look, record, work
 
+from harmony import Workflow, task
 from harmony.core.data import File
-from harmony.core.journal import Attached, Ended, Found, PathState, StaleError
+from harmony.core.journal import Attached, Found, PathState, StaleError
+from harmony.core.memo import Memo
+from harmony.core.record import Record
 from harmony.core.task import Call, Join, Options, Task
 from harmony.core.travel import dump_value
 from harmony.store.opened import Beginning
@@ -21,13 +24,13 @@ from harmony.store.opened import Beginning
 ALWAYS = Options(cache="always")
 
 
-def found_after(directory: Path, ended: Ended) -> Found | None:
+def found_after(directory: Path, ended: Record) -> Found | None:
     """Write it in one run; return what the next one finds."""
     with Run(directory) as first:
         first.write(ended)
-    assert ended.record.key is not None
+    assert ended.key is not None
     with Run(directory) as second:
-        return second.journal.find(ended.record.key)
+        return second.journal.find(ended.key)
 
 
 @pytest.mark.parametrize("value", [None, True, 7, 2.5, "text ⚛", b"bytes", [1, {"a": (2, 3)}], "x" * 100_000])
@@ -76,10 +79,13 @@ def test_what_is_not_remembered(tmp_path: Path, made: Any) -> None:
 
 
 def test_recalled_tasks_say_where_they_were_done(tmp_path: Path) -> None:
+    with Run(tmp_path):
+        pass
     with Run(tmp_path) as run:
-        run.write(done(record(5, origin=(1, 3), started=None), 1))
-        assert run.rows("SELECT id, origin_run, origin_task, attempts, state FROM task") == [(5, 1, 3, 0, 3)]
-        assert run.rows("SELECT recalled FROM run") == [(1,)]
+        run.write(*(done(record(id, origin=(origin, 3), started=None), 1) for id, origin in ((5, 1), (6, 2))))
+        rows = run.rows("SELECT id, origin_run, origin_task, attempts, state, started FROM task ORDER BY id")
+        assert rows == [(5, 1, 3, 0, 3, None), (6, 2, 3, 0, 3, None)]
+        assert run.rows("SELECT recalled FROM run WHERE id = 2") == [(1,)], "only what an earlier run had done"
 
 
 def test_what_cannot_be_pickled_is_told_once_a_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,8 +139,32 @@ def test_keys_tell_campaigns_and_calls_apart(tmp_path: Path) -> None:
     keys = set()
     for what in (WHAT, Beginning(program="campaign.py", workflow="screen", ordinal=2), WHAT):
         with Run(tmp_path, what) as run:
-            keys |= {run.journal.key_in_run(b"c" * 16, number) for number in range(3)}
-    assert len(keys) == 6
+            memo = Memo(run.journal, "", ())
+            for id in range(6):  # three of each content, the first of each by the long way
+                made = record(id, Task(Call(work, (id % 2,))), key=None)
+                assert memo.look(made) is None
+                keys.add(made.key)
+    assert len(keys) == 12
+
+
+def test_what_this_run_did_itself_is_not_recalled_from_an_earlier_one(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    @task(cache="always")
+    def pure(x: int) -> int:
+        assert gate.wait(10)
+        return x
+
+    for recalled in (0, 3):
+        gate.clear()
+        with Workflow(engine="threads", store=tmp_path) as wf:
+            one, two = pure(1), pure(1)
+            gate.set()
+            assert one.result() == two.result() == pure(1).result() == 1
+            assert wf.report().counts.recalled == recalled
+    rows = look(tmp_path, "SELECT run, id, origin_run FROM task")
+    assert rows == [(1, 1, None), (1, 2, 1), (1, 3, 1), (2, 1, 1), (2, 2, 1), (2, 3, 1)]
+    assert look(tmp_path, "SELECT recalled FROM run") == [(0,), (3,)]
 
 
 # -- files that must be as they were ---------------------------------------------------------------------------
@@ -223,5 +253,12 @@ def test_what_was_left_running_is_handed_to_the_next_driver(tmp_path: Path) -> N
     with Run(tmp_path) as run:
         assert run.journal.handle(key, "local") == "job 17"
         assert run.journal.handle(key, "cluster") is None
-        run.write(done(record(1)))
+        again = record(2, key=None)
+        memo = Memo(run.journal, "", ("local",))
+        assert memo.look(again) is None
+        run.write(Attached(again, "job 18"))
+        again.handle, again.failures = "job 18", 1
+        assert memo.look(again) is None
+        assert again.handle is None, "another attempt is another job"
+        run.write(done(record(1)), done(again))
         assert run.rows("SELECT count(*) FROM attachment") == [(0,)]

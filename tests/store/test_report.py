@@ -153,12 +153,6 @@ def test_bars_are_what_ran(store: Path) -> None:
         ends[lane] = start + seconds
 
 
-def test_tasks_whose_begin_was_not_heard_of_are_drawn(store: Path) -> None:
-    before = len(data(written(store))["bars"]["start"])
-    change(store, "UPDATE task SET started = NULL")
-    assert len(data(written(store))["bars"]["start"]) == before
-
-
 def test_busy_cores_add_up_to_the_work(store: Path) -> None:
     drawn = data(written(store))
     base = sqlite3.connect(store / "store.db")

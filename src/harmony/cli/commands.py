@@ -33,10 +33,12 @@ def main() -> NoReturn:
 #: Commands that are imported when they are asked for, and where they are.
 _ELSEWHERE = {
     "export": "harmony.cli.export",
+    "gc": "harmony.cli.history",
     "job": "harmony.cli.job",
     "report": "harmony.cli.history",
     "runs": "harmony.cli.history",
     "show": "harmony.cli.history",
+    "sites": "harmony.cli.sites",
     "status": "harmony.cli.history",
 }
 

@@ -1,4 +1,4 @@
-"""``harmony runs``, ``status``, ``show`` and ``report``: what the store knows. Imported when one is called.
+"""``harmony runs``, ``status``, ``show``, ``report`` and ``gc``: what the store knows. Imported when one is called.
 
 The status is 0 when what was asked for is shown or done, 1 when there is no such run, or the store cannot be read,
 2 when the command line is wrong. With ``status --watch`` it tells how the run ended: 1 unless all went well.
@@ -127,3 +127,29 @@ def report_command(run: str | None, output: str, store: str | None) -> None:
                 f"the report cannot be written to {output}: {error.strerror or error}"
             ) from error
     click.echo(f"run {number} is in {output}", err=True)
+
+
+@click.command("gc", short_help="Remove old runs, and what is left over.")
+@click.option("--older", metavar="AGE", help="Remove runs that ended longer ago: 12h, 30d, 8w.")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Keep the last N runs of each workflow.")
+@click.option("--results", is_flag=True, help="Also remove results that no kept run has made or used.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would go.")
+@_STORE
+@_JSON
+def gc_command(
+    store: str | None, older: str | None, keep: int | None, results: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Remove old runs, and what nothing refers to any more.
+
+    With --older and --keep a run goes that is both old and beyond the last N. The last run of a workflow always stays
+    unless --keep is 0, and so does each run that goes on. Without either no run goes, only what is left over:
+    objects without a result, files of writers that were killed, locks that nobody has held for an hour.
+
+    Results stay, so that nothing that was done is done again. With --results those go that no kept run has made or
+    used; a workflow whose last run has not ended well keeps all that it may need to be resumed.
+    """
+    from harmony.cli.history_gc import seconds_of, show_garbage
+    from harmony.store.gc import Limits
+
+    limits = Limits(keep=keep, older=None if older is None else seconds_of(older), results=results)
+    show_garbage(store, limits, dry_run=dry_run, as_json=as_json)

@@ -8,18 +8,17 @@ from typing import Any
 import click
 
 from harmony.cli.history_text import (
-    ago,
     coloured,
     counted,
     duration,
     echo_json,
     facts,
     line_of,
-    moment,
     plain,
     run_facts,
     size,
     table,
+    times,
 )
 from harmony.cli.summary import percent
 from harmony.core.report import Report
@@ -80,10 +79,7 @@ def _about(run: Run) -> dict[str, str]:
         "command": line_of(" ".join(run.argv), 200),
         "directory": line_of(run.directory, 200),
         "driver": f"pid {run.pid} of {line_of(run.user)} on {line_of(run.host)}",
-        "began": moment(run.began),
-        "took": "" if run.is_alive else ago(run),
-        "for": ago(run) if run.is_alive else "",
-        "resumes": "" if run.resumes is None else f"run {run.resumes}",
+        **times(run),
         "engines": f"{', '.join(map(line_of, run.engines)) or 'none'}; {run.cores} core{'s' * (run.cores != 1)}",
         "system": system,
         "tasks": counted(run.counts),

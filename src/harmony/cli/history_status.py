@@ -9,17 +9,16 @@ from typing import Any
 import click
 
 from harmony.cli.history_text import (
-    ago,
     coloured,
     counted,
     duration,
     echo_json,
     facts,
     line_of,
-    moment,
     plain,
     run_facts,
     table,
+    times,
     took,
 )
 from harmony.cli.pace import Pace, clock
@@ -29,6 +28,8 @@ from harmony.store.rows import FailureRow, Run
 
 #: So many running tasks are shown, those that run longest; and so many failures.
 _RUNNING, _FAILURES = 10, 5
+#: From so many on, failures are looked for by time.
+_MANY = 20_000
 _INTERVAL = 1.0
 
 
@@ -69,7 +70,10 @@ def _mean_rate(run: Run) -> float:
 
 
 def _failures(history: History, run: Run) -> list[tuple[FailureRow, str, float | None]]:
-    rows = history.rows("last_failures", run=run.id, limit=_FAILURES)
+    (roots,) = next(history.rows("roots", run=run.id, limit=_MANY))
+    query = "last_failed_of_many" if roots == _MANY else "last_failed"
+    last = list(history.rows(query, run=run.id, limit=_FAILURES))
+    rows = [next(history.rows("last_failure", run=run.id, task=task)) for (task,) in last]
     return [(FailureRow._make((*row[:8], bool(row[8]))), row[9] or "?", row[10]) for row in rows]
 
 
@@ -97,10 +101,7 @@ def _lines(history: History, run: Run, rate: float) -> Iterator[str]:
     yield from facts(
         {
             "driver": f"pid {run.pid} on {run.host}{'' if run.is_alive else ', ended'}",
-            "began": moment(run.began),
-            "took": "" if run.is_alive else ago(run),
-            "for": ago(run) if run.is_alive else "",
-            "resumes": "" if run.resumes is None else f"run {run.resumes}",
+            **times(run),
             "tasks": counted(counts),
             "rate": pace,
         }

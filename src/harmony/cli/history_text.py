@@ -80,6 +80,16 @@ def ago(run: Run) -> str:
     return clock(took(run))
 
 
+def times(run: Run) -> dict[str, str]:
+    """When a run began, how long it took, or has gone on for, and the run that it resumes; for `facts`."""
+    return {
+        "began": moment(run.began),
+        "took": "" if run.is_alive else ago(run),
+        "for": ago(run) if run.is_alive else "",
+        "resumes": "" if run.resumes is None else f"run {run.resumes}",
+    }
+
+
 def counted(counts: Counts) -> str:
     """Return ``200: 188 done (30 recalled), 10 failed, 2 cancelled``, leaving out what there is none of."""
     done = f"done ({counts.recalled} recalled)" if counts.recalled else "done"

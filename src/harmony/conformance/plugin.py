@@ -12,24 +12,73 @@ import pytest
 
 if TYPE_CHECKING:
     from harmony.conformance.emulators import Emulator
+    from harmony.conformance.engines.subject import Kept
 
-pytest.register_assert_rewrite("harmony.conformance.executors")
+pytest.register_assert_rewrite("harmony.conformance.engines", "harmony.conformance.executors")
+
+#: Marks that the suites use, for a pytest that is strict and does not know them.
+MARKS = (
+    "mpi: starts ranks through a real mpiexec",
+    "leaves_threads(reason): may leave threads behind",
+    "leaves_processes(reason): may leave processes behind",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our one option."""
-    parser.getgroup("harmony").addoption(
-        "--conformance-table", metavar="FILE", help="write what the conformance suites have found, as a Markdown table"
-    )
+    """Add our options."""
+    group = parser.getgroup("harmony")
+    add = group.addoption
+    add("--conformance-table", metavar="FILE", help="write what the conformance suites have found, as Markdown")
+    add("--conformance-full", action="store_true", help="run the conformance suites with values of their full size")
+    add("--engine", action="append", default=[], metavar="NAME", help=(
+        "with --pyargs harmony.conformance: hold this engine to the suite, a registered name or 'module:Class'; "
+        "may be given several times"
+    ))  # fmt: skip
+    add("--engine-option", action="append", default=[], type=_option, metavar="KEY=VALUE", help=(
+        "an argument for the engine's constructor: a Python value, or else a text; may be given several times"
+    ))  # fmt: skip
+    add("--engine-patience", type=float, default=60.0, metavar="SECONDS", help=(
+        "how long its tests wait for anything; 60 by default"
+    ))  # fmt: skip
+
+
+def _option(text: str) -> tuple[str, Any]:
+    import argparse
+    import ast
+
+    key, is_given, value = text.partition("=")
+    if not is_given or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as workers=4")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the table, if it is asked for."""
-    path = config.getoption("--conformance-table")
-    if path:
-        from harmony.conformance.table import Table
+    """Keep the table of what the suites have found."""
+    import os
+    import sys
 
-        config.pluginmanager.register(Table(path), "harmony-conformance-table")
+    from harmony.conformance.table import Table
+
+    if any(":" in name for name in config.getoption("--engine")) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # where the module of an engine that is being written lies
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+    if not config.pluginmanager.hasplugin("timeout"):
+        config.addinivalue_line("markers", "timeout(seconds): needs pytest-timeout")
+    config.pluginmanager.register(Table(config.getoption("--conformance-table")), "harmony-conformance-table")
+
+
+@pytest.fixture(scope="class")
+def kept_engine() -> Iterator[Kept]:
+    """The engine that the tests of one class share, once one has asked for it; of the suite for engines."""
+    from harmony.conformance.engines.subject import Kept
+
+    kept = Kept()
+    yield kept
+    kept.close()
 
 
 @pytest.fixture

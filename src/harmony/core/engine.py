@@ -31,18 +31,24 @@ class Capability(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The most one task can get from an engine; None is "not limited, or not known before it asks"."""
+    """The most one task can get from an engine; None is "not limited, or not known before it asks".
+
+    `workers` is how many such shares there are. `walltime`, in seconds, is the longest that a task may take.
+    """
 
     cores: int | None = None
     gpus: int | None = None
     memory: int | None = None
     nodes: int | None = 1
+    workers: int | None = 1
+    walltime: float | None = None
 
     def __str__(self) -> str:
         cores = "any number of" if self.cores is None else self.cores
         gpus = "any number of" if self.gpus is None else self.gpus
         memory = "any amount of" if self.memory is None else format_bytes(self.memory)
-        return f"{cores} cores, {gpus} GPUs, {memory} memory"
+        time = "" if self.walltime is None else f", {self.walltime:g} s"
+        return f"{cores} cores, {gpus} GPUs, {memory} memory{time}"
 
 
 class Submission:

@@ -139,9 +139,6 @@ class TaskFuture(Future[T]):
         return f"<code>{escape(self.name)}</code> <small>task {self.id}</small>: {escape(self._describe())}"
 
 
-Outcome = tuple["TaskFuture[Any]", Any, "BaseException | None"]
-
-
 def mark_cancelled(future: TaskFuture[Any], *, also_running: bool) -> bool | None:
     """Mark a future cancelled: True if this call did it, None if it was already, False if it cannot be.
 
@@ -183,32 +180,29 @@ def _move(future: TaskFuture[Any], old: str, new: str) -> None:
             future._state = new
 
 
-def finish(outcomes: Iterable[Outcome]) -> list[TaskFuture[Any]]:
-    """End futures with a result or an error, wake who waits; return those that have callbacks. Kernel only."""
-    born: list[Outcome] = []
+def finish(futures: Iterable[TaskFuture[Any]]) -> list[TaskFuture[Any]]:
+    """End futures whose result or error is in place, wake who waits; return those that have callbacks. Kernel only."""
+    born: list[TaskFuture[Any]] = []
     with _birth:
-        for outcome in outcomes:
-            future, result, error = outcome
+        for future in futures:
             if future._born:
-                born.append(outcome)
+                born.append(future)
             else:
-                future._result = result
-                future._exception = error
                 future._state = _FINISHED
-    return [outcome[0] for outcome in born if _finish_born(*outcome)]
+                future._record = None
+    return [future for future in born if _finish_born(future)]
 
 
-def _finish_born(future: TaskFuture[Any], result: Any, error: BaseException | None) -> bool:
+def _finish_born(future: TaskFuture[Any]) -> bool:
     with future._condition:
         if future._state in (_CANCELLED, _NOTIFIED):
             _notify_cancelled(future)
         else:
-            future._result = result
-            future._exception = error
             future._state = _FINISHED
             for waiter in future._waiters:
-                waiter.add_exception(future) if error else waiter.add_result(future)
+                waiter.add_exception(future) if future._exception else waiter.add_result(future)
             future._condition.notify_all()
+        future._record = None
         return bool(future._done_callbacks)
 
 

@@ -50,12 +50,14 @@ finds(lambda kind: values.write_object)
 class Identifier:
     """Tells the content of tasks. Paths below `root` count relative to it, so that a project may be moved.
 
+    `campaign` counts in tasks whose results are for the same campaign only: those of ``cache="run"``.
     Functions count as they are when they are first seen. Any thread may use it.
     """
 
-    def __init__(self, root: str = "", files: FileDigests | None = None) -> None:
+    def __init__(self, root: str = "", files: FileDigests | None = None, campaign: bytes = b"") -> None:
         self.files = FileDigests() if files is None else files
         self._root = os.path.abspath(root) if root else ""
+        self._campaign = campaign
         self._codes = Codes(self.files, self._root)
         self._heads: dict[int, _Head] = {}
         start = r"(?<![\w.~/-])" + re.escape(self._root) + r"(?![^/\s:;,|&<>()'\"=])"
@@ -76,26 +78,27 @@ class Identifier:
         the environment that the options set or name, the directory, and the number of ranks.
         Raises `Unidentified`, and `TooMuch` where more than `limit` bytes, or any file, would have to be read.
         """
-        # The hot path: a call with short arguments. Each line of it counts.
-        if type(work) is Call and not inputs and not outputs and not options.relevant:
-            fn, args, kwargs = work
-            head = self._heads.get(id(fn))
-            if head is not None and head[0]() is fn and head[1] is options:
-                for value in args:
-                    kind = type(value)
-                    if kind not in SMALL and ((kind is not str and kind is not bytes) or len(value) > _SHORT):
-                        break
-                else:
-                    if not kwargs:
-                        return digest_of(head[2] + marshal.dumps((args, ()), 2)), _NO_PATHS
-                    for value in kwargs.values():
-                        kind = type(value)
-                        if kind not in SMALL and ((kind is not str and kind is not bytes) or len(value) > _SHORT):
-                            break
-                    else:
-                        named = tuple(sorted(kwargs.items()))
-                        return digest_of(head[2] + marshal.dumps((args, named), 2)), _NO_PATHS
+        if not inputs and not outputs:
+            content = self.quick(work, options)
+            if content is not None:
+                return content, _NO_PATHS
         return self._identify(work, options, inputs, outputs, limit)
+
+    def quick(self, work: Any, options: Options) -> bytes | None:
+        """Return the content of a call with short arguments of a function that was seen before; else None."""
+        # Each task comes here, so each line counts.
+        if type(work) is not Call:
+            return None
+        fn, args, kwargs = work
+        head = self._heads.get(id(fn))
+        if head is None or head[0]() is not fn or head[1] is not options or options.relevant:
+            return None
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            kind = type(value)
+            if kind not in SMALL and ((kind is not str and kind is not bytes) or len(value) > _SHORT):
+                return None
+        named = tuple(sorted(kwargs.items())) if kwargs else ()
+        return digest_of(head[2] + marshal.dumps((args, named), 2))
 
     def _identify(
         self, work: Call | Command, options: Options, inputs: Sequence[Any], outputs: Sequence[Any], limit: int | None
@@ -141,7 +144,8 @@ class Identifier:
     def _head(self, kind: str, part: Part, options: Options) -> bytes:
         directory = options.directory and values.place(self._root, options.directory)
         environment = [[name, self._below(text)] for name, text in sorted(dict(options.environment).items())]
-        return seal(kind, [_VERSION, part, environment, directory, options.resources.ranks])
+        campaign = self._campaign if options.cache == "run" else b""
+        return seal(kind, [_VERSION, part, environment, directory, options.resources.ranks, campaign])
 
     def _command(self, work: Command) -> Part:
         args = work.args

@@ -7,7 +7,7 @@ thread of its own, and says so (`Safe`). Only then do the futures of the tasks t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from harmony.core.files import FileDigests
@@ -53,15 +53,6 @@ class Tried(NamedTuple):
     seconds: float
 
 
-class Ended(NamedTuple):
-    """A task has ended. `data` is its pickled result where the result may change before the journal comes to it."""
-
-    record: Record
-    result: Any
-    error: BaseException | None
-    data: bytes | None = None
-
-
 class Attached(NamedTuple):
     """A task goes on outside this process; an engine of that name can take it up again by the handle."""
 
@@ -69,8 +60,9 @@ class Attached(NamedTuple):
     handle: str
 
 
-Entry = Started | Tried | Ended | Attached
-Safe = Callable[[Sequence[Ended]], None]
+#: A record by itself says that its task has ended. Its future has the result or the error, and does not say so yet.
+Entry: TypeAlias = "Started | Tried | Attached | Record"
+Safe: TypeAlias = "Callable[[Sequence[Record]], None]"
 
 
 class StaleError(Exception):
@@ -86,12 +78,13 @@ class Journal(Protocol):
         ...
 
     @property
-    def digests(self) -> FileDigests:
-        """Contents of files that are known already; what is learnt of others goes there too."""
+    def campaign(self) -> bytes:
+        """What tells this run and those that resume it from all others."""
         ...
 
-    def key_in_run(self, content: bytes, number: int) -> bytes:
-        """Return the key of the `number`-th call (from 0) of this content in this run and those that resume it."""
+    @property
+    def digests(self) -> FileDigests:
+        """Contents of files that are known already; what is learnt of others goes there too."""
         ...
 
     def find(self, key: bytes) -> Found | None:
@@ -107,7 +100,7 @@ class Journal(Protocol):
         ...
 
     def start(self, safe: Safe) -> None:
-        """Begin. `safe` is told, from the journal's thread, of each `Ended` that was written, in their order."""
+        """Begin. `safe` is told, from the journal's thread, of tasks that ended and are written, in their order."""
         ...
 
     def write(self, entries: Sequence[Entry]) -> None:

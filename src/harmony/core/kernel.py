@@ -33,7 +33,7 @@ from harmony.core.data import File
 from harmony.core.delivery import Delivery
 from harmony.core.engine import Capability, Engine, Notice, Update
 from harmony.core.future import TaskFuture, finish, mark_cancelled
-from harmony.core.journal import Ended, Journal
+from harmony.core.journal import Journal
 from harmony.core.ledger import Ledger
 from harmony.core.place import Placer
 from harmony.core.record import DRIVER, Record
@@ -200,6 +200,7 @@ class Kernel:
             self._inbox.put(self._stop)
             self._join_thread(0)
         failure = self._roster.close()
+        self._refuse_the_rest()
         if self._journal is not None:
             self._journal.flush()
             self._journal_ended = True
@@ -314,25 +315,23 @@ class Kernel:
         if ledger.entries:
             assert self._journal is not None
             entries, ledger.entries = ledger.entries, []
-            self._unsafe += sum([type(entry) is Ended for entry in entries])
+            self._unsafe += sum([type(entry) is Record for entry in entries])
             if self._journal_ended:
-                self._safe([entry for entry in entries if isinstance(entry, Ended)])
+                self._safe([entry for entry in entries if isinstance(entry, Record)])
                 return
             self._journal.write(entries)
             if self._in_caller:
                 self._journal.flush()
 
-    def _safe(self, ended: Sequence[Ended]) -> None:
+    def _safe(self, ended: Sequence[Record]) -> None:
         """The journal has them, so the futures may say so. Journal's thread, or the caller."""
-        called = finish([(entry.record.future, entry.result, entry.error) for entry in ended])
-        for entry in ended:
-            entry.record.future._record = None
-        self._deliveries.put(called)
+        self._deliveries.put(finish([record.future for record in ended]))
         self._inbox.put(partial(self._landed, ended))
 
-    def _landed(self, ended: Sequence[Ended]) -> None:
+    def _landed(self, ended: Sequence[Record]) -> None:
         self._unsafe -= len(ended)
-        self._ledger.landed(ended)
+        if self._ledger.memo is not None:
+            self._ledger.memo.landed(ended)
 
     def _cancel_on_engines(self) -> None:
         cancelled, self._ledger.to_cancel = self._ledger.to_cancel, {}
@@ -375,6 +374,9 @@ class Kernel:
                     self._ledger.accept(message)
                 elif callable(message):
                     message()
+                else:  # of tasks nothing is heard any more, but of engines and workers
+                    self._ledger.now = time.monotonic()
+                    self._ledger.update(message)
             self._ledger.abandon(WorkflowClosedError(f"workflow {self._name!r} has ended"))
             self._tell()
             for idle in self._idle:

@@ -18,7 +18,6 @@ from harmony import events
 from harmony.core import graph, retry
 from harmony.core.engine import Notice, Submission, Update
 from harmony.core.future import (
-    Outcome,
     TaskFuture,
     finish,
     is_cancelled,
@@ -26,7 +25,7 @@ from harmony.core.future import (
     mark_running,
     mark_waiting,
 )
-from harmony.core.journal import Attached, Ended, Entry, Started, Tried
+from harmony.core.journal import Attached, Entry, Started, Tried
 from harmony.core.record import (
     ASKING,
     DRIVER,
@@ -75,7 +74,7 @@ class Ledger:
         self.now = 0.0
         self.entries: list[Entry] = []
         self.records: dict[int, Record] = {}
-        self._outcomes: list[Outcome] = []
+        self._ended: list[TaskFuture[Any]] = []
         self._releasing: list[tuple[Record, BaseException | None]] = []
         self._expected: dict[int, list[Record]] = {}
         self.outbox: dict[str, list[Submission]] = {}
@@ -159,13 +158,6 @@ class Ledger:
         if not record.state.is_final:
             self.ready(record)
 
-    def landed(self, ended: Sequence[Ended]) -> None:
-        """The journal has what these tasks came to."""
-        assert self.memo is not None
-        for entry in ended:
-            if entry.record.options.cache == "always":
-                self.memo.landed(entry.record)
-
     def abandon(self, error: HarmonyError | None = None) -> None:
         """End every task that has not ended: with `error`, or as cancelled."""
         for record in list(self.records.values()):
@@ -177,16 +169,10 @@ class Ledger:
 
     def settle(self) -> None:
         """End the futures that are due and let their successors go; call after each batch of news."""
-        while self._outcomes or self._releasing:
-            outcomes, self._outcomes = self._outcomes, []
+        while self._ended or self._releasing:
+            ended, self._ended = self._ended, []
             releasing, self._releasing = self._releasing, []
-            if self.memo is None:
-                self.callbacks.extend(finish(outcomes))
-                for outcome in outcomes:
-                    outcome[0]._record = None
-            else:
-                for future, result, error in outcomes:
-                    future._result, future._exception = result, error
+            self.callbacks.extend(finish(ended))
             for record, failure in releasing:
                 reason = Cancelled() if failure is None and is_cancelled(record.future) else failure
                 for successor in record.successors or ():
@@ -366,17 +352,21 @@ class Ledger:
             error = Cancelled()
         if error is None:
             self._enter(record, TaskState.DONE)
-            self.tally.recalled += record.origin is not None
+            if record.origin is not None and self.memo is not None:
+                self.tally.recalled += self.memo.is_earlier(record.origin[0])
             future.path = record.path
             self.tally.critical_path = max(self.tally.critical_path, record.path)
             if events.DONE in self._bus.wanted:
                 self._note(events.DONE, future, name=future.name, place=future.place, seconds=future.seconds)
         else:
             self._end_badly(record, error)
-        self._outcomes.append((future, result, error))
-        if self.memo is not None:
-            data = as_it_is(result) if record.engine in self._sharing and record.origin is None else None
-            self.entries.append(Ended(record, result, error, data))
+        future._result, future._exception = result, error
+        if self.memo is None:
+            self._ended.append(future)
+        else:
+            if record.engine in self._sharing and record.origin is None:
+                record.data = as_it_is(result)
+            self.entries.append(record)
         if record.successors:
             self._releasing.append((record, error))
 

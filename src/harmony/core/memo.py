@@ -7,13 +7,13 @@ result, is a call that the driver makes meanwhile; its answer is given back by `
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from harmony.core.identity import Identifier, TooMuch
 from harmony.core.journal import Found, Journal, PathState, StaleError
 from harmony.core.record import Known, Record, Same
+from harmony.core.scribe import seal
 from harmony.core.task import Call, Command
 
 _log = logging.getLogger("harmony")
@@ -36,7 +36,7 @@ class Memo:
 
     def __init__(self, journal: Journal, root: str, reattachable: Collection[str]) -> None:
         self._journal = journal
-        self._identifier = Identifier(root, journal.digests)
+        self._identifier = Identifier(root, journal.digests, journal.campaign)
         self._reattachable = reattachable
         self._calls: dict[bytes, int] = {}
         self._flying: dict[bytes, Record] = {}
@@ -45,6 +45,13 @@ class Memo:
 
     def look(self, record: Record) -> Known | Same | Call | None:
         """Return what is known of a task that could run now; a call to be made first; or None: it has to run."""
+        if record.key is None and not (record.inputs or record.outputs or self._answers):
+            content = self._identifier.quick(record.work, record.options)
+            if content is not None:
+                return self._find(record, content)
+        return self._look_closely(record)
+
+    def _look_closely(self, record: Record) -> Known | Same | Call | None:
         if record.options.cache == "never":
             return None
         answer = self._answers.pop(record.id, None) if self._answers else None
@@ -57,43 +64,50 @@ class Memo:
                 self._give_up(record, found)
                 return None
             record.paths = found.paths
-            record.key = self._key(record, found.content)
-        elif isinstance(answer, _Loaded):
+            return self._find(record, found.content)
+        if isinstance(answer, _Loaded):
             record.origin = (answer.found.run, answer.found.task)
             return Known(answer.value)
-        elif answer is not None or record.failures or record.losses:
-            return None  # what was found is stale; or this is another attempt
-        return self._find(record, record.key)
+        record.handle = None  # what was found is stale; or this is another attempt, not what was left running
+        return None
 
     def answer(self, record: Record, answer: Any) -> None:
         """Take what the call has returned that `look` had asked for."""
         self._answers[record.id] = answer
 
-    def landed(self, record: Record) -> None:
-        """Note that the journal has what a task came to, so that it will be found there."""
-        if record.key is not None and self._flying.get(record.key) is record:
-            del self._flying[record.key]
+    def landed(self, ended: Sequence[Record]) -> None:
+        """Note that the journal has what these tasks came to, so that it will be found there."""
+        if self._flying:
+            for record in ended:
+                if record.key is not None and self._flying.get(record.key) is record:
+                    del self._flying[record.key]
 
-    def _key(self, record: Record, content: bytes) -> bytes:
-        if record.options.cache == "always":
-            return content
-        number = self._calls.get(content, 0)
-        self._calls[content] = number + 1
-        return self._journal.key_in_run(content, number)
+    def is_earlier(self, run: int) -> bool:
+        """True for another run than this."""
+        return run != self._journal.run_id
 
-    def _find(self, record: Record, key: bytes) -> Known | Same | Call | None:
-        if record.options.cache == "always":
+    def _find(self, record: Record, content: bytes) -> Known | Same | Call | None:
+        if record.options.cache == "run":
+            number = self._calls.get(content, 0)
+            self._calls[content] = number + 1
+            key = record.key = content if not number else seal("again", [content, number])
+        else:
+            key = record.key = content
             other = self._flying.get(key)
             if other is not None:
                 record.origin = (self._journal.run_id, other.id)
                 return Same(other.future)
-            self._flying[key] = record
         found = self._journal.find(key)
+        if found is not None and found.value is not None and found.files is None:
+            loaded = self._load(found)
+            if isinstance(loaded, _Loaded):
+                record.origin = (found.run, found.task)
+                return Known(loaded.value)
+            found = None
+        if record.options.cache == "always":
+            self._flying[key] = record
         if found is not None:
-            if found.value is None or found.files is not None:
-                return Call(self._load, (found,))
-            record.origin = (found.run, found.task)
-            return Known(pickle.loads(found.value))  # noqa: S301  from a store that nobody else can write
+            return Call(self._load, (found,))
         if record.engine in self._reattachable:
             record.handle = self._journal.handle(key, record.engine)
         return None

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from harmony.core.engine import Capability, Capacity, Engine
 from harmony.core.task import Call, Join, Options, Task
 from harmony.errors import ConfigError, ResourceError
-from harmony.resources import Resources
 
 Placement = tuple[str, int, bool]
 
@@ -55,11 +54,13 @@ def _lacking(task: Task, engine: Engine) -> str:
     if missing:
         return f"no support for {', '.join(missing)}"
     capacity = engine.capacity
-    return "" if _fits(task.options.resources, capacity) else f"at most {capacity}"
+    return "" if _fits(task.options, capacity) else f"at most {capacity}"
 
 
-def _fits(asked: Resources, capacity: Capacity) -> bool:
+def _fits(options: Options, capacity: Capacity) -> bool:
+    asked = options.resources
     pairs = (
+        (options.walltime or 0, capacity.walltime),
         (asked.cores, capacity.cores),
         (asked.gpus, capacity.gpus),
         (asked.memory or 0, capacity.memory),

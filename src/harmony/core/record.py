@@ -29,12 +29,13 @@ class Record(Submission):
 
     It is also what the engine is handed: a million pending tasks cost enough without a second object for each.
     `unresolved` is the work as it was submitted, where futures have to be replaced in it first, or where it is
-    a template or a join; else None, and `work` is right from the start.
+    a template or a join; else None, and `work` is right from the start. `data` is the result, pickled when the task
+    ended, where it may change before the journal comes to it.
     """
 
     __slots__ = (
-        "accepted", "cores", "engine", "failures", "future", "inputs", "key", "losses", "origin", "parents", "path",
-        "paths", "started", "state", "successors", "unresolved", "usage", "waiting",
+        "accepted", "cores", "data", "engine", "failures", "future", "inputs", "key", "losses", "origin", "parents",
+        "path", "paths", "started", "state", "successors", "unresolved", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,7 @@ class Record(Submission):
         self.key: bytes | None = None
         self.paths: Sequence[PathState] = ()
         self.origin: tuple[int, int] | None = None
+        self.data: bytes | None = None
 
 
 class Known(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from harmony.core.engine import Capability, Engine, Report, Submission, Update
+from harmony.core.engine import Capability, Engine, Notice, Report, Submission, Update
+from harmony.core.record import DRIVER
 from harmony.core.task import TaskState
 from harmony.errors import EngineFailed
 
@@ -27,9 +28,10 @@ class Roster:
         """Start all. When one cannot start, those before it are closed again."""
         started = []
         try:
-            for engine in self._engines.values():
+            for name, engine in self._engines.items():
                 engine.start(self._report)
                 started.append(engine)
+                self._tell(name, "engine.started", kind=type(engine).__name__)
         except BaseException:
             for engine in reversed(started):
                 engine.close()
@@ -55,9 +57,14 @@ class Roster:
     def close(self) -> Exception | None:
         """Close all, whatever one of them raises; return the first of that."""
         failures = []
-        for engine in self._engines.values():
+        for name, engine in self._engines.items():
             try:
                 engine.close()
+                self._tell(name, "engine.closed")
             except Exception as error:  # noqa: BLE001  the others, and our own threads, are closed all the same
                 failures.append(error)
         return failures[0] if failures else None
+
+    def _tell(self, name: str, what: str, **more: str) -> None:
+        if name != DRIVER:
+            self._report([Notice(0, what, name, {"engine": name, **more})])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib.machinery
 import importlib.util
@@ -11,7 +12,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -158,7 +159,7 @@ def dump_exception(error: BaseException) -> bytes:
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     stand_in = (name, text_of(error), text)
     near = None
-    for form in (error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
+    for form in (_Reduced.of(error) or error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
         try:
             data = dump_value(form)
             twin = _rebuild(pickle.loads(data))  # noqa: S301  our own bytes
@@ -182,9 +183,33 @@ def load_exception(data: bytes) -> BaseException:
     return error
 
 
+class _Reduced(NamedTuple):
+    """An exception as it reduces itself, where another package has changed how such are pickled."""
+
+    parts: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Reduced | None:
+        """Return None unless `tblib` has, as it does in workers of Dask; what it makes loses ``SystemExit.code``."""
+        reducer = copyreg.dispatch_table.get(type(error))
+        if reducer is None or reducer.__module__.partition(".")[0] != "tblib":
+            return None
+        return cls(tuple(error.__reduce_ex__(5)[:3]))
+
+    def rebuilt(self) -> BaseException:
+        """Return the exception."""
+        make, args, *state = self.parts
+        error: BaseException = make(*args)
+        if state and state[0]:
+            error.__setstate__(state[0])
+        return error
+
+
 def _rebuild(form: Any) -> BaseException:
     if isinstance(form, BaseException):
         return form
+    if isinstance(form, _Reduced):
+        return form.rebuilt()
     kind, args, state = form
     error: BaseException = kind.__new__(kind, *args)  # past an __init__ that takes other arguments
     object.__setattr__(error, "args", args)

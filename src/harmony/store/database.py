@@ -33,6 +33,8 @@ _SHARED = frozenset(
         "wekafs",
     }
 )  # fmt: skip
+#: The least with which a power failure cannot damage the file.
+_SYNCHRONOUS = {"WAL": "NORMAL", "TRUNCATE": "FULL"}
 #: Pages of WAL after which they are copied to the database; and how large the WAL is left then.
 _CHECKPOINT_PAGES = 8000
 _WAL_BYTES = 64 << 20
@@ -91,10 +93,11 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=rw", PATIENCE)
     try:
         _check_identity(connection, path)
-        _set_journal(connection, path)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()  # heeded while the file is empty
+        mode = _set_journal(connection, path)
         for pragma in (
-            "synchronous = NORMAL", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}", f"journal_size_limit = {_WAL_BYTES}",
-            f"cache_size = -{_CACHE_KIB}", "temp_store = MEMORY", "mmap_size = 0",
+            f"synchronous = {_SYNCHRONOUS[mode]}", f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+            f"journal_size_limit = {_WAL_BYTES}", f"cache_size = -{_CACHE_KIB}", "temp_store = MEMORY", "mmap_size = 0",
             "secure_delete = OFF",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -151,16 +154,16 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _set_journal(connection: sqlite3.Connection, path: Path) -> None:
+def _set_journal(connection: sqlite3.Connection, path: Path) -> str:
     """WAL, where all who use the file are on one machine; elsewhere the journal that needs file locks only."""
     mode = "TRUNCATE" if is_shared(path) else "WAL"
     if connection.execute("PRAGMA journal_mode").fetchone()[0].upper() == mode:
-        return
+        return mode
     begun = time.monotonic()
     while True:  # while another process opens it too, SQLite refuses this at once
         try:
             connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
-            return
+            return mode
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() - begun > PATIENCE:
                 raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from harmony.core.future import TaskFuture
 from harmony.core.graph import ATOMS
-from harmony.core.journal import Attached, Ended, Entry, Started, Tried
+from harmony.core.journal import Attached, Entry, Started, Tried
 from harmony.core.record import Record
 from harmony.core.task import Call, Command, CommandResult, Join, Options, TaskState
 from harmony.core.travel import dump_parts
@@ -26,8 +26,6 @@ from harmony.store.filestates import FileStates
 from harmony.store.objects import INLINE, LARGE, Objects
 
 _log = logging.getLogger("harmony")
-_DONE = TaskState.DONE
-_RUNNING = int(TaskState.RUNNING)
 _KINDS: dict[type, str] = {Call: "call", Join: "join"}  # all else is a command, or will be
 #: So many options are remembered by their identity; most programs have a handful.
 _MOST_OPTIONS = 10_000
@@ -42,15 +40,13 @@ class Rows:
 
     def __init__(self) -> None:
         self.tables: defaultdict[str, list[Any]] = defaultdict(list)
-        self.worked = self.tables["worked"]
-        self.kept = self.tables["kept"]
         self.texts: dict[str, int] = {}
         self.shapes: dict[str, int] = {}
+        self.tasks = 0
         self.undone: list[int] = []  # tasks that were written as running, and will be tried again
         self.detached: list[bytes] = []
         self.told: Sequence[Any] = ()
         self.ended: Sequence[Any] = ()
-        self.tasks = 0
 
 
 class Encoder:
@@ -64,6 +60,7 @@ class Encoder:
         self._texts = _Texts(self)
         self._shapes: dict[int, tuple[Options, int]] = {}
         self._shown: set[int] = set()  # tasks that were written as running
+        self._tried_before: dict[int, tuple[int, float]] = {}  # task → attempts that another followed, their seconds
         self._attached: set[bytes] = set()
         self._events = 0
         self._unkept: set[str] = set()
@@ -83,19 +80,20 @@ class Encoder:
             now = at - self._zero
             for entry in entries:
                 try:
-                    if type(entry) is Ended:
-                        rows.tasks += 1
-                        running.pop(entry[0].id, None)
+                    if type(entry) is Record:
+                        if running:
+                            running.pop(entry.id, None)
                         self._end(entry, now)
-                    elif type(entry) is Started:
+                    elif isinstance(entry, Started):
                         running[entry.record.id] = entry
-                    elif type(entry) is Tried:
+                    elif isinstance(entry, Tried):
                         running.pop(entry.record.id, None)
                         self._tried(entry)
-                    elif type(entry) is Attached:
+                    elif isinstance(entry, Attached):
                         self._attach(entry)
                 except Exception:  # noqa: BLE001  one task that cannot be written must not cost the others
-                    _log.exception("a fault inside Harmony, please report it: task %d is not recorded", entry[0].id)
+                    id = (entry if isinstance(entry, Record) else entry.record).id
+                    _log.exception("a fault inside Harmony, please report it: task %d is not recorded", id)
         for started in running.values():
             self._started(started)
         rows.tables["digest"] += self._files.news()
@@ -109,72 +107,114 @@ class Encoder:
 
     # -- the short way ---------------------------------------------------------------------------------
 
-    def _end(self, entry: Ended, now: float) -> None:
-        record, result, error, data = entry
-        future, options, key, started = record.future, record.options, record.key, record.started
-        if started is not None:
-            started -= self._zero
-        has_more = record.failures or record.losses or record.origin is not None or error is not None
-        if has_more or type(record.work) is not Call:
-            self._end_otherwise(entry, started, now)
+    def _end(self, record: Record, now: float) -> None:
+        future, options, key = record.future, record.options, record.key
+        if (
+            future._exception is not None
+            or record.failures
+            or record.losses
+            or record.origin is not None
+            or type(record.work) is not Call
+            or record.id in self._shown
+        ):
+            self._end_otherwise(record, now)
         else:
-            seconds = future.seconds
-            if started is not None and now - started < seconds:  # both were heard of late, and together
-                started = now - seconds
+            texts, seconds, began, usage = self._texts, future.seconds, record.started, record.usage
+            started = now - seconds  # of a short one it is only heard that it has ended
+            if began is not None and began - self._zero < started:
+                started = began - self._zero
             known = self._shapes.get(id(options))
-            texts, usage = self._texts, record.usage
-            common = (
+            row = (
                 record.id, texts[record.name], known[1] if known is not None else self._shape(options), key,
                 record.accepted - self._zero, started, now, seconds, texts[record.engine], texts[future.place],
-                record.path,
+                record.path, None if key is None else self._remember(record),
             )  # fmt: skip
             if usage is None:
-                self.rows.worked += common
+                self.rows.tables["worked"] += row
             else:
-                self.rows.tables["measured"] += (*common, *usage)
-            if key is not None and options.cache != "never":
-                self._remember(entry, result, data)
+                self.rows.tables["measured"] += (*usage, *row)
             if record.parents or future.stdout or record.inputs or record.outputs:
-                self._more(entry)
-        if self._shown:
-            self._shown.discard(record.id)
+                self._more(record)
         if self._attached and key in self._attached:
             self._attached.discard(key)
             self.rows.detached.append(key)
 
-    def _end_otherwise(self, entry: Ended, started: float | None, now: float) -> None:
-        record, result, error, data = entry
-        key, options, seconds = record.key, record.options, record.future.seconds
-        origin: tuple[int | None, int | None] = record.origin or (None, None)
-        attempts = record.failures + record.losses
-        if error is None and record.origin is None:
-            attempts += 1
-            if key is not None and options.cache != "never" and not isinstance(record.work, Join):
-                self._remember(entry, result, data)
-        elif error is None:
-            self.recalled += 1
-        if started is not None and attempts == 1 and now - started < seconds:
-            started = now - seconds
-        self._task(
-            record, int(record.state), (started, now, seconds), record.usage or _UNKNOWN, attempts, record.path, *origin
-        )
-        self._more(entry)
+    def _remember(self, record: Record) -> bytes | None:
+        """Keep the result; return it pickled where it is kept with the task's row."""
+        result, data, cache = record.future._result, record.data, record.options.cache
+        has_files = record.outputs or record.paths
+        if result is None and cache == "run" and not has_files:
+            return _NONE
+        if cache == "never":
+            return None
+        buffers: Sequence[memoryview] = ()
+        if data is None:
+            if type(result) in ATOMS:
+                data = pickle.dumps(result, 5)
+            else:
+                try:
+                    data, buffers = dump_parts(result, LARGE)
+                except Exception as error:  # noqa: BLE001  whatever a __reduce__ raises
+                    self._cannot_keep(record, error)
+                    return None
+        size, digest = len(data), None
+        value: bytes | None = data
+        if buffers or size > INLINE:
+            try:
+                digest = self._objects.save(data, buffers)
+            except OSError as error:
+                self.lost_objects = error
+                return None
+            size += sum(buffer.nbytes for buffer in buffers)
+            value = None
+        files = self._files.promise(record.outputs, record.paths) if has_files else None
+        if digest is None and files is None and cache == "run":
+            return value
+        table = "memo" if cache == "always" else "recent"
+        self.rows.tables[table] += (record.key, record.id, value, digest, size, files)
+        return None
+
+    # -- the rest ----------------------------------------------------------------------------------------
+
+    def _end_otherwise(self, record: Record, now: float) -> None:
+        error, origin, is_join = record.future._exception, record.origin, isinstance(record.work, Join)
+        self._shown.discard(record.id)
+        tries, spent = self._tried_before.pop(record.id, (0, 0.0))
+        seconds = record.future.seconds
+        works = error is None and origin is None
+        ended_itself = works or record.failures + record.losses > tries
+        started = None if record.started is None else record.started - self._zero
+        if ended_itself and not is_join:
+            latest = now - (seconds - spent)
+            started = latest if started is None else min(started, latest)
+        if works and record.key is not None and not is_join:
+            value = self._remember(record)
+            if value is not None:
+                self.rows.tables["kept"] += (record.key, record.id, value, len(value))
+        if error is None and origin is not None:
+            self.recalled += origin[0] != self._run
+        attempts = tries + (ended_itself or started is not None)
+        times = (started, now, seconds)
+        rest = (attempts, record.path, *(origin or (None, None)))
+        self._task(record, record.state, times, record.usage or _UNKNOWN, *rest)
+        if error is not None and record.state is TaskState.FAILED:
+            self.rows.tables["failure"] += failure_row(record, tries + 1, error)
+        self._more(record)
 
     def _task(
         self,
         record: Record,
-        state: int,
+        state: TaskState,
         times: tuple[float | None, float | None, float],
         usage: Sequence[Any],
-        attempts: int,
         *rest: Any,
     ) -> None:
         texts, options = self._texts, record.options
         known = self._shapes.get(id(options))
         self.rows.tables["task"] += (
             record.id, texts[record.name], _KINDS.get(type(record.work), "command"),
-            known[1] if known is not None else self._shape(options), state, record.key, record.accepted - self._zero,
-            *times, *usage, texts[record.engine], texts[record.future.place], attempts, *rest,
+            known[1] if known is not None else self._shape(options), int(state), record.key,
+            record.accepted - self._zero, *times, *usage, texts[record.engine], texts[record.future.place], *rest,
         )  # fmt: skip
 
     def _shape(self, options: Options) -> int:
@@ -185,37 +225,6 @@ class Encoder:
             self._shapes.clear()
         self._shapes[id(options)] = (options, number)  # which keeps it, and so its id, from being another's
         return number
-
-    def _remember(self, entry: Ended, result: Any, data: bytes | None) -> None:
-        record = entry.record
-        buffers: Sequence[memoryview] = ()
-        if data is None:
-            if type(result) in ATOMS:
-                data = pickle.dumps(result, 5)
-            else:
-                try:
-                    data, buffers = dump_parts(result, LARGE)
-                except Exception as error:  # noqa: BLE001  whatever a __reduce__ raises
-                    self._cannot_keep(record, error)
-                    return
-        size, digest, files = len(data), None, None
-        value: bytes | None = data
-        if buffers or size > INLINE:
-            try:
-                digest = self._objects.save(data, buffers)
-            except OSError as error:
-                self.lost_objects = error
-                return
-            size += sum(buffer.nbytes for buffer in buffers)
-            value = None
-        if record.outputs or record.paths:
-            files = self._files.promise(record.outputs, record.paths)
-        if record.options.cache == "always":
-            self.rows.tables["memo"] += (record.key, record.id, value, digest, size, files)
-        elif digest is None and files is None:
-            self.rows.kept += (record.key, record.id, value, size)
-        else:
-            self.rows.tables["recent"] += (record.key, record.id, value, digest, size, files)
 
     def _cannot_keep(self, record: Record, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -230,11 +239,9 @@ class Encoder:
                 reason,
             )
 
-    # -- the rest ----------------------------------------------------------------------------------------
-
-    def _more(self, entry: Ended) -> None:
-        record, result, error, _ = entry
+    def _more(self, record: Record) -> None:
         tables, future, id = self.rows.tables, record.future, record.id
+        result, error = future._result, future._exception
         for parent in record.parents:
             if isinstance(parent, TaskFuture) and parent.owner is future.owner:
                 tables["edge"] += (id, parent.id)
@@ -245,10 +252,8 @@ class Encoder:
         stdout, stderr = future.stdout, ""
         if isinstance(result, CommandResult):
             stdout, stderr = stdout + result.stdout, result.stderr
-        if error is not None and record.state is TaskState.FAILED:
-            if isinstance(error, CommandError):
-                stderr = error.stderr
-            tables["failure"] += failure_row(record, max(1, record.failures + record.losses), error)
+        if isinstance(error, CommandError) and record.state is TaskState.FAILED:
+            stderr = error.stderr
         if stdout or stderr:
             tables["output"] += (id, tail(stdout), tail(stderr))
 
@@ -266,7 +271,7 @@ class Encoder:
         self._shown.add(record.id)
         times = (entry.at - self._zero, None, record.future.seconds)
         attempts = record.failures + record.losses + 1
-        self._task(record, _RUNNING, times, _UNKNOWN, attempts, None, None, None)
+        self._task(record, TaskState.RUNNING, times, _UNKNOWN, attempts, None, None, None)
 
     def _tried(self, entry: Tried) -> None:
         record, number, error, place, at, seconds = entry
@@ -276,6 +281,8 @@ class Encoder:
             record.id, number, self._texts[record.engine], self._texts[place], started, ended, seconds,
         )  # fmt: skip
         self.rows.tables["failure"] += failure_row(record, number, error)
+        tries, spent = self._tried_before.get(record.id, (0, 0.0))
+        self._tried_before[record.id] = tries + 1, spent + seconds
         if record.id in self._shown:
             self._shown.discard(record.id)
             self.rows.undone.append(record.id)
@@ -304,6 +311,7 @@ class _Texts(dict[str, "int | None"]):
 
 
 _UNKNOWN = (None, None, None, None)
+_NONE = pickle.dumps(None, 5)
 
 
 def number_of(text: str) -> int:

@@ -6,6 +6,7 @@ Everything here only reads; nothing is unpickled. Each call sees the store as it
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -34,6 +35,22 @@ if TYPE_CHECKING:
 
 #: The orders in which tasks can be had.
 ORDERS = ("id", "slowest", "ended")
+#: Queries that need no tasks that simply worked.
+_APART = frozenset(
+    {
+        "runs",
+        "workflows",
+        "running",
+        "roots",
+        "last_failed",
+        "last_failed_of_many",
+        "last_failure",
+        "shapes",
+        "gc_newest",
+    }
+)
+_TRIES = 3
+_log = logging.getLogger("harmony")
 _STATES = tuple(TaskState)  # by their numbers, quicker than a call of the class
 
 
@@ -50,6 +67,8 @@ class History:
         self.directory = path.parent if path.name == NAME and not path.is_dir() else path
         self._file = self.directory / NAME
         self._base = open_database(self._file, write=False)
+        self._is_wal = self._base.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        self._is_partial = False  # True when there are rows that cannot be put in their places
 
     def close(self) -> None:
         """Let go of the store."""
@@ -62,11 +81,16 @@ class History:
         self.close()
 
     def rows(self, name: str, /, **values: object) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query of ``queries/*.sql``, by its name, as they are read. Raises `StoreError`."""
+        """Yield the rows of a query of ``queries/*.sql``, by its name, as they are read. Raises `StoreError`.
+
+        On file systems that several machines share, they are read at once: nobody can write meanwhile.
+        """
         from harmony.store.database import query
 
+        if name not in _APART:
+            self._gather()
         with self._told(), closing(self._base.execute(query(name), values)) as cursor:
-            yield from cursor
+            yield from cursor if self._is_wal else cursor.fetchall()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -82,12 +106,62 @@ class History:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """See the store, until the end of the block, as it is now."""
-        with self._told():
+        if not self._is_wal:
+            with self._copied():
+                yield
+            return
+        for _ in range(_TRIES):
+            self._gather()
+            with self._told():
+                self._base.execute("BEGIN")
+                if not self._has_chunks():
+                    break
+            self._base.rollback()
+        else:
             self._base.execute("BEGIN")
         try:
             yield
         finally:
             self._base.rollback()
+
+    def _has_chunks(self) -> bool:
+        from harmony.store.bulk import has_chunks
+
+        return has_chunks(self._base)
+
+    def _gather(self) -> None:
+        """Have rows put in their places, so that they are found; not while the store is seen as it was."""
+        import sqlite3
+
+        from harmony.store.bulk import gather
+
+        if self._base.in_transaction or self._is_partial:
+            return
+        try:
+            gather(self._base, self._file)
+        except (StoreError, sqlite3.Error) as error:
+            self._is_partial = True
+            _log.warning(
+                "not all tasks in %s are shown: some are to be put in their places first: %s", self._file, error
+            )
+
+    @contextmanager
+    def _copied(self) -> Iterator[None]:
+        """Read a copy, until the end of the block: here, whoever is in a transaction keeps others from writing."""
+        import sqlite3
+
+        from harmony.store.bulk import fold
+
+        with closing(sqlite3.connect("", isolation_level=None)) as copy:  # a file of SQLite's own, without a name
+            with self._told():
+                self._base.backup(copy)
+                while fold(copy):
+                    pass
+            base, self._base = self._base, copy
+            try:
+                yield
+            finally:
+                self._base = base
 
     # -- runs --------------------------------------------------------------------------------------------------
 

@@ -80,19 +80,16 @@ class StoreJournal(Journal):
         memory: Memory,
         contents: tuple[Objects, FileStates],
         lock: DriverLock,
-        prefix: bytes,
+        campaign: bytes,
         *,
         threaded: bool,
     ) -> None:
-        from xxhash import xxh3_128_digest
-
         self._run, self.resumes = run
         self._writer = writer
         self._memory = memory
         self._objects, self._files = contents
         self._lock = lock
-        self._prefix = prefix
-        self._hash = xxh3_128_digest
+        self._campaign = campaign
         self._threaded = threaded
         self._is_closed = False
 
@@ -102,13 +99,14 @@ class StoreJournal(Journal):
         return self._run
 
     @property
+    def campaign(self) -> bytes:
+        """What tells this run and those that resume it from all others."""
+        return self._campaign
+
+    @property
     def digests(self) -> FileDigests:
         """The contents of files that earlier runs have read; what is added is kept for later ones."""
         return self._files.digests
-
-    def key_in_run(self, content: bytes, number: int) -> bytes:
-        """See `Journal.key_in_run`."""
-        return self._hash(self._prefix + content + number.to_bytes(8, "little"))
 
     def find(self, key: bytes) -> Found | None:
         """See `Journal.find`."""
@@ -140,7 +138,8 @@ class StoreJournal(Journal):
         """Keep events of the run, its engines, workers and jobs. From any thread."""
         now = time.monotonic()
         for event in events:
-            self._writer.put(Note(event.kind, str(event.subject), event.time, now, dict(event.data)))
+            at = event.monotonic or now
+            self._writer.put(Note(event.kind, str(event.subject), event.time, at, dict(event.data)))
 
     def flush(self) -> None:
         """See `Journal.flush`."""

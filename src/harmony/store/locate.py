@@ -53,21 +53,41 @@ def locate(asked: bool | str | os.PathLike[str]) -> Place | None:
 def find(asked: str | None) -> str:
     """Return the store that a reader means: `asked`, `HARMONY_STORE`, else the nearest `.harmony` from here upwards.
 
-    Raises `StoreError` where there is none.
+    A directory without a database is no store: ``~/.harmony`` is also where jobs keep their scripts. Raises
+    `StoreError` where there is none.
     """
+    from harmony.store.database import NAME as DATABASE
+
     named = asked or os.environ.get(VARIABLE, "")
     if named and named.lower() != "none":
-        return os.path.abspath(named)
-    here = directory = os.getcwd()
-    while not os.path.isdir(os.path.join(directory, NAME)):
+        path = os.path.abspath(named)
+        if os.path.basename(path) == DATABASE and os.path.isfile(path):
+            return os.path.dirname(path)
+        if not os.path.isfile(os.path.join(path, DATABASE)):
+            there = f"is there, but has no {DATABASE}" if os.path.isdir(path) else "is not there"
+            raise StoreError(
+                f"{'--store' if asked else VARIABLE}={named}: {path} {there}, so no run was recorded in it; give the "
+                f"directory that was the program's store, by default {NAME} beside it"
+            )
+        return path
+    return _nearest(os.getcwd(), DATABASE)
+
+
+def _nearest(here: str, database: str) -> str:
+    directory, passed = here, ""
+    while True:
+        path = os.path.join(directory, NAME)
+        if os.path.isfile(os.path.join(path, database)):
+            return path
+        if not passed and os.path.isdir(path):
+            passed = f" ({path} is there, but has no {database})"
         above = os.path.dirname(directory)
         if above == directory:
             raise StoreError(
-                f"there is no {NAME} in {here} or above; run this beside the program, or name its store: "
-                f"--store PATH, or {VARIABLE}=PATH"
+                f"there is no {os.path.join(NAME, database)} in {here} or above{passed}; run this beside the program, "
+                f"or name its store: --store PATH, or {VARIABLE}=PATH"
             )
         directory = above
-    return os.path.join(directory, NAME)
 
 
 def _chosen(path: str, program: str, what: str) -> Place:

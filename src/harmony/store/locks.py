@@ -27,6 +27,8 @@ from harmony.errors import StoreError
 _MYSELF = secrets.token_hex(8)
 #: Where nobody holds it for longer than it takes to look.
 _TRIES, _PAUSE = 20, 0.05
+#: What the name of the second file ends in; while it is written, the number of the process is behind that.
+TOLD = ".driver"
 #: struct flock: type, whence, start, length, pid.
 _FLOCK = "hhqqi4x"
 
@@ -42,13 +44,28 @@ class DriverLock:
         self._pid = os.getpid()
         if _is_own(holder(path)):
             raise StoreError(_refusal(what, holder(path)))
-        self._file = _open(path)
+        self._file = -1
         try:
-            self._take(what)
+            while not self._is_there():  # whoever tidies up may have removed it meanwhile, and it is made anew
+                self._shut()
+                self._file = _open(path)
+                self._take(what)
             self.tell()
         except BaseException:
-            os.close(self._file)
+            self._shut()
             raise
+
+    def _is_there(self) -> bool:
+        try:
+            there, mine = os.stat(self.path), os.fstat(self._file)
+        except OSError:
+            return False
+        return os.path.samestat(there, mine)
+
+    def _shut(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _take(self, what: str) -> None:
         for left in reversed(range(_TRIES)):
@@ -89,8 +106,7 @@ class DriverLock:
             return
         with contextlib.suppress(OSError):
             os.unlink(_driver(self.path))
-        os.close(self._file)
-        self._file = -1
+        self._shut()
 
 
 def _open(path: Path) -> int:
@@ -108,7 +124,7 @@ def _cannot_be_made(path: Path, error: OSError) -> StoreError:
 
 
 def _driver(path: Path) -> str:
-    return f"{path}.driver"
+    return f"{path}{TOLD}"
 
 
 def holder(path: Path) -> Mapping[str, Any]:
@@ -135,6 +151,40 @@ def is_held(path: Path) -> bool:
         os.close(file)
 
 
+def remove(path: Path) -> bool:
+    """Remove a lock's files; False where a driver has it. One process at a time may do so in a folder.
+
+    A driver that is about to take the lock sees that its file is gone, and makes another.
+    """
+    if is_held(path):
+        return False
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _cannot_be_made(path, error) from error
+    try:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_driver(path))  # first: afterwards another driver may write its own
+        os.unlink(path)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
+def last_used(path: Path) -> float:
+    """Return when a driver took the lock last, in seconds since the epoch."""
+    times = [0.0]
+    for name in (path, _driver(path)):
+        with contextlib.suppress(OSError):
+            times.append(os.stat(name).st_mtime)
+    return max(times)
+
+
 def _is_own(who: Mapping[str, Any]) -> bool:
     return who.get("process") == _MYSELF and who.get("pid") == os.getpid()
 
@@ -143,7 +193,7 @@ def _is_locked(file: int) -> bool:
     if sys.platform == "linux":
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         try:
-            return bool(struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+            return bool(struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] == fcntl.F_WRLCK)
         except OSError:
             return False
     try:
@@ -154,7 +204,7 @@ def _is_locked(file: int) -> bool:
 
 
 def _is_looking(file: int) -> bool:
-    """True when what is in the way may only be someone's look, which is how other systems than Linux ask."""
+    """True when what is in the way may not be a driver: on other systems than Linux, to look is to lock."""
     return sys.platform != "linux" or not _is_locked(file)
 
 

@@ -11,7 +11,6 @@ import contextlib
 import os
 import pickle
 import struct
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,16 @@ _HEAD = struct.Struct("<16sQQ")
 
 
 class Objects:
-    """The folder `objects` of a store."""
+    """The folder `objects` of a store. One driver at a time writes by the name `owner`.
 
-    def __init__(self, folder: Path) -> None:
+    What an earlier one of that name has left half written is removed.
+    """
+
+    def __init__(self, folder: Path, owner: str = "") -> None:
         self.folder = folder
+        self._half = folder / "new" / f"{owner}.part"
+        with contextlib.suppress(OSError):
+            self._half.unlink()
 
     def path(self, digest: bytes) -> Path:
         """Where the object is."""
@@ -49,9 +54,12 @@ class Objects:
             content.update(part)
         digest = content.digest()
         path = self.path(digest)
-        if not path.exists():
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            _write(path, parts)
+        try:
+            os.utime(path)  # what is young is spared by those who clean up
+        except FileNotFoundError:
+            for folder in (path.parent, self._half.parent):
+                folder.mkdir(0o700, parents=True, exist_ok=True)
+            _write(path, self._half, parts)
         return digest
 
     def load(self, digest: bytes) -> Any:
@@ -103,13 +111,12 @@ def _read(file: Any, size: int) -> bytearray:
     return data
 
 
-def _write(path: Path, parts: Sequence[Part]) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+def _write(path: Path, half: Path, parts: Sequence[Part]) -> None:
     try:
-        with open(beside, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
+        with open(half, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
             file.writelines(parts)
-        os.replace(beside, path)
+        os.replace(half, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(half)
         raise

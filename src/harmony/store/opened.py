@@ -25,6 +25,7 @@ from harmony.core.files import FileDigests
 from harmony.core.report import Counts
 from harmony.errors import StoreError
 from harmony.store import database
+from harmony.store.bulk import fold
 from harmony.store.database import check_owner, explained, open_database, query
 from harmony.store.encoding import Encoder
 from harmony.store.environment import environment
@@ -124,12 +125,12 @@ class Store:
         digests = FileDigests()
         digests.load(self._connection.execute(query("digests")))
         files = FileStates(what.root or os.getcwd(), digests)
-        objects = Objects(self.directory / "objects")
+        objects = Objects(self.directory / "objects", lock.path.name)
         encoder = Encoder(run, zero, objects, files)
         encoder.attached(list(handles))
-        prefix = hashlib.sha256(repr((what.program, what.workflow, what.ordinal)).encode()).digest()[:16]
+        tag = hashlib.sha256(repr((what.program, what.workflow, what.ordinal)).encode()).digest()[:16]
         writer = Writer(open_database(self._path, write=True), run, zero, encoder, counts, memory.fill)
-        return StoreJournal((run, resumes), writer, memory, (objects, files), lock, prefix, threaded=threaded)
+        return StoreJournal((run, resumes), writer, memory, (objects, files), lock, tag, threaded=threaded)
 
     def _campaign(self, what: Beginning) -> int:
         named = (what.program, what.workflow, what.ordinal)
@@ -140,6 +141,8 @@ class Store:
 
     def _merge(self) -> None:
         """Put what recent runs came to in order, so that it is found."""
+        while fold(self._connection):
+            pass
         first, last = self._connection.execute(query("recent_bounds")).fetchone()
         while first <= last:
             bounds = (first, first + _MERGED - 1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harmony.core.report import Counts, Report
+from harmony.events import REPORTED
 from harmony.store import locate
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("harmony")
 
 #: Kinds of events that are kept as they come; those of tasks are rows of their own.
-KEPT = ("engine.started", "engine.closed", "worker.started", "worker.ended", "job.submitted", "job.ended")
+KEPT = REPORTED
 
 #: How many workflows of a name this process has opened in a store; at a prompt, how many are open.
 _opened: collections.Counter[tuple[str, str]] = collections.Counter()

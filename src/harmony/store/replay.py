@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 #: What goes first of what happened at the same time: causes before effects.
 _RANKS = (
-    "run.started", "environment.captured", "engine.started", "worker.started", "task.accepted", "task.recalled",
-    "job.submitted", "attempt.started", "file.read", "attempt.failed", "file.written", "task.done", "task.failed",
-    "task.cancelled", "job.ended", "worker.ended", "engine.closed", "run.ended",
+    "run.started", "environment.captured", "engine.started", "block.queued", "block.running", "worker.started",
+    "task.accepted", "task.recalled", "job.submitted", "attempt.started", "file.read", "job.ended", "attempt.failed",
+    "file.written", "task.done", "task.unkept", "task.failed", "task.cancelled", "worker.ended", "block.ended",
+    "engine.closed", "run.ended",
 )  # fmt: skip
 _RANK = {kind: number for number, kind in enumerate(_RANKS)}
 _ENDS = {TaskState.DONE: "task.done", TaskState.FAILED: "task.failed", TaskState.CANCELLED: "task.cancelled"}
@@ -38,8 +39,7 @@ class _Fact(NamedTuple):
 
 def events(history: History, run: Run) -> Iterator[dict[str, Any]]:
     """Yield the events of a run in the order of time; see `History.events`."""
-    streams: list[Iterable[_Fact]] = [_about_run(run, {kind for (kind,) in history.rows("event_kinds", run=run.id)})]
-    streams.append(_noted(run, row) for row in history.rows("event_rows", run=run.id))
+    streams: list[Iterable[_Fact]] = [_about_run(run)]
     for query, make in _MAKERS.items():
         streams.append(map(make, history.rows(query, run=run.id)))
     for fact in heapq.merge(*streams, key=lambda fact: (fact.at, _RANK.get(fact.kind, len(_RANK)))):
@@ -53,7 +53,7 @@ def events(history: History, run: Run) -> Iterator[dict[str, Any]]:
         }
 
 
-def _about_run(run: Run, noted: set[str]) -> list[_Fact]:
+def _about_run(run: Run) -> list[_Fact]:
     counts = run.counts
     facts = [
         _Fact(
@@ -78,13 +78,13 @@ def _about_run(run: Run, noted: set[str]) -> list[_Fact]:
         }
         data |= {"recalled": run.recalled, "work": run.work, "critical_path": run.critical_path}
         facts.append(_Fact(run.ended, "run.ended", run.id, data))
-    return [fact for fact in facts if fact.kind not in noted]
+    return facts
 
 
-def _noted(run: Run, row: Row) -> _Fact:
+def _noted(row: Row) -> _Fact:
     kind, subject, time, since, data = row
-    if kind.startswith(("run.", "environment.")):
-        subject = run.id
+    if kind.startswith("task."):
+        subject = int(subject)
     return _Fact(since, kind, subject, load_object(data), time)
 
 
@@ -129,6 +129,7 @@ def _file(row: Row) -> _Fact:
 
 
 _MAKERS: dict[str, Callable[[Row], _Fact]] = {
+    "event_rows": _noted,
     "event_accepted": _accepted,
     "event_recalled": _recalled,
     "event_started": _started,

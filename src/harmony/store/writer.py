@@ -12,8 +12,8 @@ busy. What cannot be written is kept and tried again: a full disk ends no workfl
 
 from __future__ import annotations
 
-import functools
 import logging
+import math
 import queue
 import sqlite3
 import threading
@@ -23,8 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harmony.core.journal import Ended, Entry, Safe
+from harmony.core.journal import Entry, Safe
+from harmony.core.record import Record
 from harmony.core.report import Counts
+from harmony.store.bulk import fold, insert, pack
 from harmony.store.database import query
 from harmony.store.encoding import Encoder, News, Rows
 
@@ -38,9 +40,12 @@ _PAUSE = 2.0
 _PATIENCE_MS, _SHORT_PATIENCE_MS = 5000, 250
 #: Seconds for which `close` tries.
 _LAST_PATIENCE = 5.0
-#: How many parameters a statement may have; rows in one statement.
-_MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
-_MOST_ROWS = 1024
+#: From so many tasks in a transaction on it is a flood, and they are written as a chunk (see `bulk`), to be folded
+#: when nothing has come for so many seconds.
+_FLOOD = 200
+_LULL = 0.25
+#: For so many seconds chunks are folded when the run ends; the rest is for who reads them.
+_MOST_FOLDING = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class Writer:
         self._turning = threading.RLock()
         self._kept: deque[Rows] = deque()
         self._next_try = 0.0
+        self._has_chunks = False
         self._lost = 0
         self._has_warned = False
 
@@ -145,9 +151,10 @@ class Writer:
     def _work(self) -> None:
         while True:
             try:
-                first = [self._queue.get(timeout=_PAUSE if self._kept else None)]
+                first = [self._queue.get(timeout=_PAUSE if self._kept else _LULL if self._has_chunks else None)]
             except queue.Empty:
                 first = []
+                self._fold()
             if self._turn(first):
                 break
         self._end()
@@ -169,11 +176,12 @@ class Writer:
         """Write all that is queued; True when that is to be the end."""
         with self._turning:
             items = [*first, *self._taken()]
+            news = [item for item in items if type(item) is tuple]
+            ended = [entry for _, entries in news for entry in entries if type(entry) is Record]
             try:
-                self._write_items(items)
+                self._write_items(items, news, len(ended))
             except Exception:  # noqa: BLE001  a fault of ours must not leave futures waiting for ever
                 _log.exception("a fault inside Harmony, please report it: tasks are not recorded")
-        ended = [entry for item in items if type(item) is tuple for entry in item[1] if type(entry) is Ended]
         if ended:
             try:
                 self._safe(ended)
@@ -184,8 +192,9 @@ class Writer:
                 item.done.set()
         return None in items
 
-    def _write_items(self, items: Sequence[Item]) -> None:
-        rows = self._encoder.encode([item for item in items if type(item) is tuple])
+    def _write_items(self, items: Sequence[Item], news: Sequence[News], ended: int) -> None:
+        rows = self._encoder.encode(news)
+        rows.tasks = ended
         for item in items:
             if isinstance(item, Note):
                 self._encoder.note(item.kind, item.subject, item.time, item.monotonic, item.data)
@@ -194,6 +203,10 @@ class Writer:
         if self._encoder.lost_objects is not None:
             error, self._encoder.lost_objects = self._encoder.lost_objects, None
             self._warn(error)
+        if rows.tasks >= _FLOOD and self._thread is not None:
+            in_flood = {table: rows.tables.pop(table, []) for table in ("worked", "measured")}
+            rows.tables["chunk"] += [pack(in_flood)]
+            self._has_chunks = True
         if any(rows.tables.values()) or rows.undone or rows.detached or rows.ended:
             self._told(rows)
             self._kept.append(rows)
@@ -239,12 +252,12 @@ class Writer:
             for task in rows.undone:
                 execute(query("drop_running"), (self._run, task))
             for table, values in rows.tables.items():
-                self._insert(f"add_{table}", values)
+                insert(self._connection, table, self._run, values)
             for key in rows.detached:
                 execute(query("drop_attachment"), (key,))
-            execute(query("tell_run"), (self._run, *rows.told))
+            execute(query("tell_run"), (*rows.told, self._run))
             if rows.ended:
-                execute(query("end_run"), (self._run, *rows.ended))
+                execute(query("end_run"), (*rows.ended, self._run))
             others = self._count_others()
             execute("COMMIT")
         except BaseException:
@@ -255,18 +268,17 @@ class Writer:
             self._others = others
             self._findable()
 
+    def _fold(self, seconds: float = math.inf) -> None:
+        """Put the rows of chunks in their places while nothing else is to be done."""
+        deadline = time.monotonic() + seconds
+        try:
+            while self._has_chunks and not self._kept and self._queue.empty() and time.monotonic() < deadline:
+                self._has_chunks = fold(self._connection)
+        except (sqlite3.Error, OSError):
+            self._has_chunks = False  # whoever reads them will do it
+
     def _count_others(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _insert(self, name: str, values: list[Any]) -> None:
-        width = _width(name)
-        done, size = 0, _fit(width)
-        while done < len(values):
-            while done + size * width > len(values):
-                size //= 2
-            part = values[done : done + size * width]
-            self._connection.execute(_repeated(name, size), (self._run, *part) if _has_run(name) else part)
-            done += size * width
 
     # -- when it cannot be written -----------------------------------------------------------------------
 
@@ -301,36 +313,8 @@ class Writer:
             if not self._kept or time.monotonic() > deadline:
                 break
             time.sleep(_SHORT_PATIENCE_MS / 1000)
+        self._fold(_MOST_FOLDING)
         self._lost += sum(rows.tasks for rows in self._kept)
         if self._lost:
             _log.error("%d tasks that have ended are not in the store: a resumed run will run them again", self._lost)
         self._connection.close()
-
-
-@functools.cache
-def _group(name: str) -> tuple[str, str]:
-    """Split a statement into what comes before its row, and the row."""
-    head, row = query(name).rsplit("VALUES", 1)
-    return f"{head}VALUES", row.strip()
-
-
-@functools.cache
-def _width(name: str) -> int:
-    return _group(name)[1].count("?") - _has_run(name)
-
-
-def _has_run(name: str) -> bool:
-    return "?1" in _group(name)[1]
-
-
-@functools.cache
-def _fit(width: int) -> int:
-    """The most rows in one statement: a power of two."""
-    most = min(_MOST_ROWS, (_MOST_PARAMETERS - 1) // width)
-    return 1 << most.bit_length() - 1
-
-
-@functools.cache
-def _repeated(name: str, rows: int) -> str:
-    head, row = _group(name)
-    return f"{head} {', '.join([row] * rows)}"

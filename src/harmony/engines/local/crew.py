@@ -24,7 +24,7 @@ from harmony.core.task import Call, TaskState, Work
 from harmony.core.travel import call_object, cannot_pickle, dump_function, dump_value, load_exception
 from harmony.engines.local import shared, wire
 from harmony.engines.local.functions import FunctionTable
-from harmony.engines.local.handle import WorkerHandle
+from harmony.engines.local.handle import SEGMENTS, WorkerHandle
 from harmony.engines.local.slots import Grant
 from harmony.errors import EngineFailed, SerializationError, TaskError, WorkerLost
 
@@ -33,8 +33,6 @@ _STILLBORN = 3
 #: A text of more bytes than this does not travel together with other calls.
 _SMALL = 4096
 _SIZED = frozenset({str, bytes})
-#: So many tasks with arguments in shared memory are sent ahead; a socket does not take descriptors without end.
-_SEGMENTS = 16
 _new = tuple.__new__  # a named tuple at half the price of calling its class; it is made for every task
 _RUNNING, _DONE, _FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
 #: A worker whose tasks take longer than this is reported to be running each of them; below, only long ones.
@@ -120,12 +118,11 @@ class Crew:
     def give_plain(self, worker: WorkerHandle, queue: deque[Submission]) -> None:
         """Send plain calls ahead, up to the worker's depth and its share of the queue."""
         share = -(-len(queue) // max(1, min(self._limit, len(queue))))
-        room = shared.MARKS - (worker.next - worker.board.current)  # or a mark on its board would be used twice
-        count = min(worker.depth - len(worker.inflight), share, len(queue), room)
+        count = min(worker.depth - len(worker.inflight), share, len(queue), worker.room)
         starts = not worker.inflight
         calls: list[tuple[int, int, Any, Any]] = []
         for _ in range(count):
-            if len(worker.segments) >= _SEGMENTS:
+            if len(worker.segments) >= SEGMENTS:
                 break
             submission = queue.popleft()
             try:

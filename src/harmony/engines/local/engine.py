@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harmony.core.engine import Capability, Capacity, Notice, Report, Submission, Update
+from harmony.engines._guard import Guard
 from harmony.engines.local.crew import Crew
 from harmony.engines.local.exits import Exits
 from harmony.engines.local.foreman import Foreman
-from harmony.engines.local.guard import Guard
 from harmony.engines.local.handle import WorkerHandle
-from harmony.engines.local.programs import Program
+from harmony.engines.local.programs import Program, unrecorded
 from harmony.engines.local.slots import Slots, count_cores, find_gpus, total_memory
 from harmony.engines.local.timers import Timers
 from harmony.errors import ConfigError, EngineFailed
@@ -93,7 +93,7 @@ class LocalEngine:
             raise ConfigError("this LocalEngine was started before; make a new one for each workflow")
         self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._exits = Exits(self._selector, self._wake_up)
-        crew = Crew(self._workers, self._environment, self._initializer, self._watch, self._retire, self._updates)
+        crew = Crew(self._workers, self._for_workers, self._initializer, self._watch, self._retire, self._updates)
         self._foreman = Foreman(
             self._slots,
             crew,
@@ -232,6 +232,11 @@ class LocalEngine:
     def _environment(self) -> dict[str, str]:
         environment = self._guard.environment()
         environment.setdefault("OMP_NUM_THREADS", str(max(1, self._cores // self._workers)))
+        return environment
+
+    def _for_workers(self) -> dict[str, str]:
+        environment = self._environment()
+        unrecorded(environment)
         return environment
 
     def _watch(self, worker: WorkerHandle) -> None:

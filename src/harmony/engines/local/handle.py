@@ -26,6 +26,8 @@ AHEAD = 0.02
 MOST_AHEAD = 1024
 #: A worker that has said nothing for so many seconds is not sent anything ahead, and gives back what it was.
 SILENCE = 0.005
+#: So many tasks with arguments in shared memory are sent ahead; a socket does not take descriptors without end.
+SEGMENTS = 16
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(harmony.__file__)))
 _PROGRAM = (
     "import sys; sys.path[:] = [p for p in sys.path if p] + [{root!r}]; "
@@ -91,7 +93,15 @@ class WorkerHandle:
     @property
     def is_idle(self) -> bool:
         """True when it can be given a task."""
-        return self.grant is None and not self.is_retired and self.verdict is None
+        return self.grant is None and not self.is_retired and self.verdict is None and self.room > 0
+
+    @property
+    def room(self) -> int:
+        """How many more tasks it may be sent; what was taken back counts until the worker has come to it.
+
+        Otherwise a mark on its board would be used twice.
+        """
+        return 0 if len(self.segments) >= SEGMENTS else shared.MARKS - (self.next - self.board.current)
 
     @property
     def depth(self) -> int:

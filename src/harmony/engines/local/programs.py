@@ -25,7 +25,7 @@ from harmony.core.work import (
     signal_group,
     walltime_exceeded,
 )
-from harmony.engines.local.guard import VARIABLE, sweep
+from harmony.engines._guard import VARIABLE, sweep
 from harmony.engines.local.slots import Grant
 from harmony.errors import CommandError, PluginError
 
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from harmony.core.ranks import RankCall
 
 _DEFAULTS = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores these, and what is ignored is inherited
+
+
+def unrecorded(environment: dict[str, str]) -> None:
+    """Keep workflows that a function starts out of its driver's store, unless the user has named one for them."""
+    environment.setdefault("HARMONY_STORE", "none")
 
 
 class Program:
@@ -73,6 +78,7 @@ class Program:
             )
         if isinstance(submission.work, Call):
             self._ranks = RankCall(submission.work, submission.name)
+            unrecorded(self._environment)
             command = Command(self._ranks.argv)
         else:
             command = _command(submission)

@@ -29,6 +29,9 @@ logger = logging.getLogger("harmony.jobs")
 Ended = Callable[[Snapshot], object]
 Call = Callable[[], object]
 
+#: Seconds; `epoll` cannot wait for more than 24 days.
+_LONGEST_SLEEP = 86_400.0
+
 
 class Timer:
     """Something that is to be done at a time; `cancel` before that."""
@@ -60,6 +63,7 @@ class Reaper:
         self._numbers = itertools.count()
         self._asleep_until = 0.0
         self._closed = self._released = False
+        self._waking = threading.RLock()  # a finalizer may call `release`, in whichever thread, also while that wakes
         self._wake_read, self._wake_write = -1, -1
         self._epoll: select.epoll | None = None
 
@@ -149,10 +153,11 @@ class Reaper:
                 self._thread = thread
 
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_write, b".")
-        except OSError:
-            pass  # it has ended, was never started, or has been woken often enough
+        with self._waking:  # or the number might be another file's by now
+            try:
+                os.write(self._wake_write, b".")
+            except OSError:
+                pass  # it has ended, was never started, or has been woken often enough
 
     def _run(self) -> None:
         try:
@@ -163,7 +168,10 @@ class Reaper:
                 self._closed = True
             if self._epoll is not None:
                 self._epoll.close()
-            for descriptor in [self._wake_read, self._wake_write, *self._ended]:
+            with self._waking:
+                descriptors = [self._wake_read, self._wake_write, *self._ended]
+                self._wake_read = self._wake_write = -1
+            for descriptor in descriptors:
                 os.close(descriptor)
             self._ended.clear()
 
@@ -187,7 +195,7 @@ class Reaper:
         for ended in reported:
             _call(partial(ended, snapshot))
         if not due and not reported:
-            self._listen(None if until == float("inf") else max(0.0, until - now))
+            self._listen(None if until == float("inf") else min(max(0.0, until - now), _LONGEST_SLEEP))
         return True
 
     def _purge(self) -> None:

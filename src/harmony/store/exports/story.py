@@ -73,7 +73,7 @@ def stories(history: History, run: int) -> Iterator[Story]:
     files = Grouped(map(FileRow._make, history.rows("export_files", run=run)), first)
     failures = Grouped(history.failures(run), first)
     commands = Grouped(history.rows("export_commands", run=run), first)
-    for row in map(begun, history.tasks(run)):
+    for row in history.tasks(run):
         task = row.id
         found = origins.of(task)
         origin = task_row(found[0][1:]) if found else None
@@ -95,14 +95,7 @@ def first(row: tuple[Any, ...]) -> int:
 def task_row(values: tuple[Any, ...]) -> TaskRow:
     """Make a row of what a query gave, in the order of its fields."""
     row = TaskRow._make(values)
-    return begun(row._replace(state=TaskState(row.state)))
-
-
-def begun(row: TaskRow) -> TaskRow:
-    """Say when a task began of which nobody was told before it had ended, which happens to short ones."""
-    if row.started is None and row.place is not None and row.attempts and None not in (row.ended, row.seconds):
-        return row._replace(started=(row.ended or 0.0) - (row.seconds or 0.0))
-    return row
+    return row._replace(state=TaskState(row.state))
 
 
 def resources_of(shape: str) -> Resources:

@@ -51,13 +51,12 @@ ORDER BY a.task, a.number;
 SELECT subject, data FROM event WHERE run = :run AND kind = 'worker.started' ORDER BY number;
 
 -- name: export_spans
-SELECT t.id, n.value, t.attempts, coalesce(t.started, t.ended - t.seconds), t.ended, e.value, p.value, t.state, t.seconds, t.cpu, t.memory
+SELECT t.id, n.value, t.attempts, t.started, t.ended, e.value, p.value, t.state, t.seconds, t.cpu, t.memory
 FROM task AS t
 JOIN text AS n ON n.id = t.name
 LEFT JOIN text AS e ON e.id = t.engine
 LEFT JOIN text AS p ON p.id = t.place
-WHERE t.run = :run AND t.ended IS NOT NULL AND t.origin_run IS NULL
-    AND (t.started IS NOT NULL OR (t.place IS NOT NULL AND t.attempts > 0))
+WHERE t.run = :run AND t.started IS NOT NULL AND t.ended IS NOT NULL AND t.origin_run IS NULL
 UNION ALL
 SELECT a.task, n.value, a.number, a.started, a.ended, e.value, p.value, NULL, a.seconds, NULL, NULL
 FROM attempt AS a

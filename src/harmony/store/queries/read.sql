@@ -83,15 +83,35 @@ FROM failure
 WHERE run = :run AND (:task IS NULL OR task = :task)
 ORDER BY task, attempt
 
--- name: last_failures
--- The latest that ended tasks by their own fault; only the last thousand by id are sorted, as there may be many.
-SELECT f.task, f.attempt, f.type, f.message, f.traceback, f.arguments, f.exit_code, f.signal, f.root, n.value, t.ended
-FROM (SELECT * FROM failure WHERE run = :run AND root ORDER BY task DESC, attempt DESC LIMIT 1000) f
-JOIN task t ON t.run = f.run AND t.id = f.task AND t.state = 4
-LEFT JOIN text n ON n.id = t.name
-WHERE f.attempt = (SELECT MAX(g.attempt) FROM failure g WHERE g.run = f.run AND g.task = f.task)
-ORDER BY t.ended DESC, f.task DESC
+-- name: roots
+-- How many failures have no other task's as their reason, counted to :limit.
+SELECT COUNT(*) FROM (SELECT 1 FROM failure INDEXED BY failure_root WHERE run = :run AND root LIMIT :limit)
+
+-- name: last_failed
+-- The tasks that have failed last by their own fault, found by these failures: quick where there are few.
+SELECT t.id
+FROM (SELECT DISTINCT task FROM failure INDEXED BY failure_root WHERE run = :run AND root) f
+CROSS JOIN task t ON t.run = :run AND t.id = f.task AND t.state = 4
+ORDER BY t.ended DESC, t.id DESC
 LIMIT :limit
+
+-- name: last_failed_of_many
+-- The same, found by going back in time: quick where many of those that failed did so by their own fault.
+SELECT t.id
+FROM task t INDEXED BY task_failed
+WHERE t.run = :run AND t.state = 4
+  AND EXISTS (SELECT 1 FROM failure f INDEXED BY failure_root WHERE f.run = :run AND f.task = t.id AND f.root)
+ORDER BY t.ended DESC, t.id DESC
+LIMIT :limit
+
+-- name: last_failure
+SELECT f.task, f.attempt, f.type, f.message, f.traceback, f.arguments, f.exit_code, f.signal, f.root, n.value, t.ended
+FROM task t
+JOIN failure f ON f.run = t.run AND f.task = t.id
+LEFT JOIN text n ON n.id = t.name
+WHERE t.run = :run AND t.id = :task
+ORDER BY f.attempt DESC
+LIMIT 1
 
 -- name: errors
 -- An attempt ended its task if the task has failed and no later attempt did.
@@ -111,7 +131,7 @@ ORDER BY tasks DESC, retried DESC, first
 -- name: names
 SELECT n.value, g.count, g.done, g.recalled, g.failed, g.cancelled, g.running, g.timed, g.seconds, g.cpu, g.memory
 FROM (
-    SELECT name, COUNT(*) AS count, SUM(state = 3) AS done, SUM(origin_run IS NOT NULL) AS recalled,
+    SELECT name, COUNT(*) AS count, SUM(state = 3) AS done, SUM(origin_run IS NOT NULL AND origin_run != :run) AS recalled,
            SUM(state = 4) AS failed, SUM(state = 5) AS cancelled, SUM(state = 2) AS running,
            SUM(started IS NOT NULL AND seconds IS NOT NULL) AS timed,
            SUM(CASE WHEN started IS NOT NULL THEN seconds END) AS seconds, SUM(cpu) AS cpu, MAX(memory) AS memory
@@ -160,9 +180,6 @@ SELECT id, value FROM shape ORDER BY id
 
 -- name: event_rows
 SELECT kind, subject, time, monotonic, data FROM event WHERE run = :run ORDER BY monotonic, number
-
--- name: event_kinds
-SELECT DISTINCT kind FROM event WHERE run = :run
 
 -- name: event_accepted
 SELECT t.accepted, t.id, n.value, t.kind, s.value,

@@ -9,11 +9,9 @@ SELECT id, value FROM shape
 -- name: report_tasks
 SELECT
     id, name, shape, state, accepted,
-    -- A short task may have ended before it was heard that it had begun.
-    ifnull(started, CASE WHEN seconds > 0 AND place IS NOT NULL THEN max(0, ifnull(ended - seconds, 0)) ELSE -1 END),
-    ifnull(ended, -1), ifnull(seconds, -1), ifnull(cpu, -1),
+    ifnull(started, -1), ifnull(ended, -1), ifnull(seconds, -1), ifnull(cpu, -1),
     CAST(ifnull(memory, -1) AS INTEGER), CAST(ifnull(read, -1) AS INTEGER), CAST(ifnull(written, -1) AS INTEGER),
-    ifnull(engine, -1), ifnull(place, -1), attempts, ifnull(path, -1), ifnull(origin_run, -1)
+    ifnull(engine, -1), ifnull(place, -1), attempts, ifnull(path, -1), CASE WHEN origin_run != :run THEN origin_run ELSE -1 END
 FROM task
 WHERE run = :run
 ORDER BY id

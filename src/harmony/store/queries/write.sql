@@ -1,5 +1,5 @@
--- What the journal writes. Where a row is given as VALUES (?1, …), many rows are written by one statement with that
--- part repeated: ?1, where there is one, is the run in all of them.
+-- What the journal writes. Where a row is given as VALUES (…), many rows are written by one statement with that part
+-- repeated; :run stands for the run's number.
 
 -- name: find_campaign
 SELECT id FROM campaign WHERE program = ? AND workflow = ? AND ordinal = ?;
@@ -17,11 +17,11 @@ INSERT INTO run (
 
 -- name: tell_run
 UPDATE run
-SET told = ?2, waiting = ?3, submitted = ?4, running = ?5, done = ?6, failed = ?7, cancelled = ?8, recalled = ?9
-WHERE id = ?1;
+SET told = ?, waiting = ?, submitted = ?, running = ?, done = ?, failed = ?, cancelled = ?, recalled = ?
+WHERE id = ?;
 
 -- name: end_run
-UPDATE run SET ended = ?2, state = ?3, work = ?4, critical_path = ?5 WHERE id = ?1;
+UPDATE run SET ended = ?, state = ?, work = ?, critical_path = ? WHERE id = ?;
 
 -- name: last_event
 SELECT coalesce(max(number), 0) FROM event WHERE run = ?;
@@ -36,57 +36,57 @@ INSERT OR IGNORE INTO shape (id, value) VALUES (?, ?);
 INSERT OR REPLACE INTO task (
     run, id, name, kind, shape, state, key, accepted, started, ended, seconds, cpu, memory, read, written, engine,
     place, attempts, path, origin_run, origin_task
-) VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) VALUES (:run, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_worked
 INSERT OR REPLACE INTO task (
     run, kind, state, attempts, id, name, shape, key, accepted, started, ended, seconds, engine, place, path
-) VALUES (?1, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) VALUES (:run, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_measured
 INSERT OR REPLACE INTO task (
-    run, kind, state, attempts, id, name, shape, key, accepted, started, ended, seconds, engine, place, path,
-    cpu, memory, read, written
-) VALUES (?1, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    run, kind, state, attempts, cpu, memory, read, written, id, name, shape, key, accepted, started, ended, seconds,
+    engine, place, path
+) VALUES (:run, 'call', 3, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: drop_running
 DELETE FROM task WHERE run = ? AND id = ? AND state = 2;
 
 -- name: add_kept
-INSERT INTO recent (run, key, task, value, size) VALUES (?1, ?, ?, ?, ?);
+INSERT INTO recent (run, key, task, value, size) VALUES (:run, ?, ?, ?, ?);
 
 -- name: add_recent
-INSERT INTO recent (run, key, task, value, object, size, files) VALUES (?1, ?, ?, ?, ?, ?, ?);
+INSERT INTO recent (run, key, task, value, object, size, files) VALUES (:run, ?, ?, ?, ?, ?, ?);
 
 -- name: add_memo
-INSERT OR REPLACE INTO memo (run, key, task, value, object, size, files) VALUES (?1, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO memo (run, key, task, value, object, size, files) VALUES (:run, ?, ?, ?, ?, ?, ?);
 
 -- name: add_attempt
 INSERT OR REPLACE INTO attempt (run, task, number, engine, place, started, ended, seconds)
-VALUES (?1, ?, ?, ?, ?, ?, ?, ?);
+VALUES (:run, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_failure
 INSERT OR REPLACE INTO failure (
     run, task, attempt, type, message, traceback, arguments, exit_code, signal, root
-) VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+) VALUES (:run, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_edge
-INSERT OR REPLACE INTO edge (run, task, parent) VALUES (?1, ?, ?);
+INSERT OR REPLACE INTO edge (run, task, parent) VALUES (:run, ?, ?);
 
 -- name: add_file
-INSERT OR REPLACE INTO file (run, task, role, path, size, mtime, digest) VALUES (?1, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO file (run, task, role, path, size, mtime, digest) VALUES (:run, ?, ?, ?, ?, ?, ?);
 
 -- name: add_command
-INSERT OR REPLACE INTO command (run, task, line) VALUES (?1, ?, ?);
+INSERT OR REPLACE INTO command (run, task, line) VALUES (:run, ?, ?);
 
 -- name: add_output
-INSERT OR REPLACE INTO output (run, task, stdout, stderr) VALUES (?1, ?, ?, ?);
+INSERT OR REPLACE INTO output (run, task, stdout, stderr) VALUES (:run, ?, ?, ?);
 
 -- name: add_event
-INSERT OR REPLACE INTO event (run, number, kind, subject, time, monotonic, data) VALUES (?1, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO event (run, number, kind, subject, time, monotonic, data) VALUES (:run, ?, ?, ?, ?, ?, ?);
 
 -- name: add_attachment
-INSERT OR REPLACE INTO attachment (run, key, task, engine, handle) VALUES (?1, ?, ?, ?, ?);
+INSERT OR REPLACE INTO attachment (run, key, task, engine, handle) VALUES (:run, ?, ?, ?, ?);
 
 -- name: drop_attachment
 DELETE FROM attachment WHERE key = ?;
@@ -94,6 +94,21 @@ DELETE FROM attachment WHERE key = ?;
 -- name: attachments
 SELECT attachment.key, attachment.engine, attachment.handle, run.lock
 FROM attachment LEFT JOIN run ON run.id = attachment.run;
+
+-- name: add_chunk
+INSERT INTO chunk (run, data) VALUES (:run, ?);
+
+-- name: any_chunk
+SELECT EXISTS (SELECT 1 FROM chunk);
+
+-- name: first_chunk
+SELECT id, run, data FROM chunk WHERE id <= ? ORDER BY id LIMIT 1;
+
+-- name: last_chunk
+SELECT max(id) FROM chunk;
+
+-- name: drop_chunk
+DELETE FROM chunk WHERE id = ?;
 
 -- name: find_memo
 SELECT run, task, value, object, files FROM memo WHERE key = ?;

@@ -72,6 +72,7 @@ CREATE TABLE task (
     PRIMARY KEY (run, id)
 ) WITHOUT ROWID;
 CREATE INDEX task_running ON task (run) WHERE state = 2;
+CREATE INDEX task_failed ON task (run, ended, id, state) WHERE state = 4;
 
 -- Attempts that were followed by another; the last one is the task's row.
 CREATE TABLE attempt (
@@ -100,6 +101,7 @@ CREATE TABLE failure (
     root INTEGER NOT NULL,
     PRIMARY KEY (run, task, attempt)
 ) WITHOUT ROWID;
+CREATE INDEX failure_root ON failure (run, task, attempt, root) WHERE root;
 
 -- Who waited for whom.
 CREATE TABLE edge (
@@ -153,6 +155,14 @@ CREATE TABLE recent (
     object BLOB,
     size INTEGER NOT NULL,
     files TEXT
+);
+
+-- Rows of `task` and `recent` that were written in one piece, as there was no time to put each in its place. They are
+-- put there when there is, at the latest before they are read.
+CREATE TABLE chunk (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL,
+    data BLOB NOT NULL               -- pickle of {statement: [parameters]}, all atoms
 );
 
 -- What goes on outside the driver and can be attached to again.

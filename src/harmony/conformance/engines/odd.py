@@ -42,14 +42,17 @@ def make_bomb(kind: type[BaseException]) -> Bomb:
 
 
 def make_refusing(kind: type[BaseException]) -> Refuses:
+    """Return a value that refuses to be pickled."""
     return Refuses(kind)
 
 
 def make_lock() -> Any:
+    """Return what cannot be pickled."""
     return threading.Lock()
 
 
 def make_nested(depth: int) -> list[Any]:
+    """Return a list in a list, so many deep."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -112,6 +115,8 @@ class Plain:
 
 @dataclass(frozen=True)
 class Frozen(Exception):
+    """Cannot be changed."""
+
     code: int
 
 
@@ -121,10 +126,13 @@ def throw(make: Callable[..., BaseException], *args: Any, **kwargs: Any) -> None
 
 
 def throw_unsendable() -> None:
+    """Raise an error that cannot be pickled."""
     raise Unsendable(threading.Lock())
 
 
 def throw_local() -> None:
+    """Raise an error whose type nobody else knows."""
+
     class Local(Exception):
         pass
 
@@ -132,7 +140,13 @@ def throw_local() -> None:
 
 
 def throw_chain() -> None:
+    """Raise one error from another."""
     try:
         raise KeyError("first")
     except KeyError as error:
         raise ValueError("second") from error
+
+
+def make_generator() -> Any:
+    """Return what cannot be pickled."""
+    return (number for number in range(3))

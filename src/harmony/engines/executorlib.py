@@ -1,0 +1,99 @@
+"""The executorlib engine: tasks through an executor of executorlib."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+
+from harmony.core.engine import Capacity
+from harmony.engines._dispatch import Parcel
+from harmony.engines._futures import FuturesEngine
+from harmony.engines._parcel import run
+from harmony.errors import WorkerLost
+from harmony.resources import check_whole
+
+
+class ExecutorlibEngine(FuturesEngine):
+    """Runs tasks in the resident workers of `SingleNodeExecutor`, or in those of what `make` returns.
+
+    `make` is for executorlib's other executors, such as `FluxJobExecutor` and `SlurmJobExecutor`, which need an
+    allocation; `workers` is how many calls they run at once: on one machine as many as it has cores, by default.
+    A worker that dies breaks its executor for good, so on one machine each worker has an executor to itself, and what
+    is broken is made anew.
+    """
+
+    name = "executorlib"
+
+    def __init__(self, workers: int | None = None, *, make: Callable[[], Executor] | None = None) -> None:
+        if workers is not None:
+            check_whole("workers", workers, 1)
+        super().__init__(workers=workers or os.cpu_count() or 1)
+        self._make = make or _one_worker
+        self._is_here = make is None
+        self._executors: list[_Slot] = [_Slot() for _ in range(1 if make else self._feeder.workers)]
+        self._slots: dict[int, _Slot] = {}
+
+    @property
+    def capacity(self) -> Capacity:
+        """One core of a worker."""
+        return Capacity(cores=1, workers=self._feeder.workers)
+
+    def _open(self) -> None:
+        self._fill(self._executors[0])
+
+    def _fill(self, slot: _Slot) -> None:
+        slot.executor = self._make()
+        if self._is_here:
+            slot.process = slot.executor.submit(os.getpid)
+
+    def _call(self, parcel: Parcel) -> Future[bytes]:
+        slot = self._slots[parcel.number] = min(self._executors, key=lambda slot: slot.out)
+        if slot.executor is None:
+            self._fill(slot)
+        assert slot.executor is not None
+        slot.out += 1
+        return slot.executor.submit(run, parcel.blob)
+
+    def _translated(self, error: BaseException) -> BaseException:
+        from executorlib.standalone.interactive.communication import ExecutorlibSocketError
+
+        return WorkerLost("a worker of executorlib died") if isinstance(error, ExecutorlibSocketError) else error
+
+    def _settled(self, parcel: Parcel, error: BaseException | None) -> None:
+        slot = self._slots.pop(parcel.number)
+        slot.out -= 1
+        if isinstance(error, WorkerLost) and slot.executor is not None:
+            slot.executor.shutdown(wait=False, cancel_futures=True)
+            slot.executor = None
+
+    def _shut(self) -> None:
+        for slot in self._executors:
+            if slot.executor is None:
+                continue
+            if slot.out and slot.process is not None and slot.process.done():
+                _kill(slot.process.result())  # what it runs has no other end
+            slot.executor.shutdown(wait=self._is_here, cancel_futures=True)
+
+
+class _Slot:
+    """An executor, and how many parcels it has."""
+
+    def __init__(self) -> None:
+        self.executor: Executor | None = None
+        self.process: Future[int] | None = None
+        self.out = 0
+
+
+def _kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _one_worker() -> Executor:
+    from executorlib import SingleNodeExecutor
+
+    made: Executor = SingleNodeExecutor(max_workers=1, block_allocation=True, hostname_localhost=True, restart_limit=0)
+    return made

@@ -1,0 +1,146 @@
+"""How many blocks there are to be: pure decisions. No clock, no thread, no job; `now` is given.
+
+what there is to do, which blocks there are ──▶ decide() ──▶ start so many, stop these, ask again then
+a block has failed ──▶ Past.failed() ──▶ how long to pause, and when to give up
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from harmony.sites.model import Blocks
+
+#: Seconds that a block with workers must have lasted for the failures before it to be forgotten.
+STEADY = 30.0
+#: Seconds of pause after the first failure, twice as long after each further one, and never longer than this.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+#: So many times in a row a scheduler may ask to be tried again later: five minutes and a half.
+SUBMISSIONS = 10
+
+
+class Need(NamedTuple):
+    """What there is to do, in cores."""
+
+    waiting: int = 0
+    running: int = 0
+
+    def __bool__(self) -> bool:
+        return self.waiting > 0 or self.running > 0
+
+
+class View(NamedTuple):
+    """A block as a decision sees it.
+
+    `idle_since` is when it had nothing to do any more, None while it has. `ending`: it has been told to end.
+    """
+
+    id: str
+    workers: int = 0
+    idle_since: float | None = None
+    ending: bool = False
+
+
+class Actions(NamedTuple):
+    """What is to be done; `again` is when to decide anew if nothing happens before."""
+
+    start: int = 0
+    stop: tuple[str, ...] = ()
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What became of the blocks so far.
+
+    `failures` counts those in a row of which no worker was seen, `short` also those that ended soon after, `refusals`
+    the submissions in a row that the scheduler could not take for the moment. `is_hopeless`: it has refused one for
+    good. Nothing is started before `resume`.
+    """
+
+    begun: bool = False
+    failures: int = 0
+    short: int = 0
+    refusals: int = 0
+    is_hopeless: bool = False
+    resume: float = 0.0
+    counted: float = -math.inf
+
+    def failed(self, now: float, submitted: float, seen: bool) -> Past:
+        """Return the past after a block that was lost early; `seen`: a worker of it had connected.
+
+        Blocks that were submitted together and fail together are one failure.
+        """
+        if submitted < self.counted:
+            return self
+        short = self.short + 1
+        failures = 0 if seen else self.failures + 1
+        return replace(self, failures=failures, short=short, resume=now + pause(short), counted=now)
+
+    def refused(self, now: float) -> Past:
+        """Return the past after a submission that may succeed later."""
+        refusals = self.refusals + 1
+        return replace(self, refusals=refusals, resume=now + pause(refusals))
+
+    def hopeless(self) -> Past:
+        """Return the past after a submission that cannot ever succeed."""
+        return replace(self, is_hopeless=True)
+
+    def submitted(self) -> Past:
+        """Return the past after a submission that succeeded."""
+        return replace(self, begun=True, refusals=0)
+
+    def steady(self) -> Past:
+        """Return the past after a block has lasted: what failed before does not count any more."""
+        return replace(self, failures=0, short=0)
+
+    def is_exhausted(self, policy: Blocks) -> bool:
+        """Whether it makes no sense to try again."""
+        return self.is_hopeless or self.failures >= policy.failures or self.refusals >= SUBMISSIONS
+
+
+def pause(count: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(count - 1, 10))
+
+
+def decide(now: float, need: Need, blocks: Sequence[View], past: Past, policy: Blocks, cores: int | None) -> Actions:
+    """Return what to do. `cores` is what one block has, None while that is not known.
+
+    Blocks that are ending still count against the most there may be. After a failure blocks are started one at a time,
+    until one of them has workers.
+    """
+    alive = [block for block in blocks if not block.ending]
+    wanted = _wanted(need, alive, past, policy, cores)
+    if len(alive) < wanted:
+        count = min(wanted - len(alive), policy.max - len(blocks))
+        if past.short or past.refusals:
+            count = min(count, 1 - sum(block.workers == 0 for block in alive))
+        if count <= 0:
+            return Actions()
+        return Actions(start=count) if now >= past.resume else Actions(again=past.resume)
+    return _surplus(now, alive, len(alive) - wanted, policy)
+
+
+def _wanted(need: Need, alive: Sequence[View], past: Past, policy: Blocks, cores: int | None) -> int:
+    if not past.begun:
+        return max(policy.init, policy.min, int(bool(need)))
+    if not need:
+        return policy.min
+    if cores is None:  # grow by one when all that there are have workers, and these do not suffice
+        grows = need.waiting > 0 and all(block.workers for block in alive)
+        wanted = len(alive) + grows
+    else:
+        wanted = math.ceil((need.waiting + need.running) * policy.parallelism / cores)
+    return min(max(wanted, policy.min, 1), policy.max)
+
+
+def _surplus(now: float, alive: Sequence[View], count: int, policy: Blocks) -> Actions:
+    """Stop what has been idle for long enough, those without workers first."""
+    idle = [(block.idle_since + policy.idle, block) for block in alive if block.idle_since is not None]
+    due = sorted((block.workers > 0, at, block.id) for at, block in idle if at <= now)
+    stop = tuple(block_id for _, _, block_id in due[:count])
+    later = sorted(at for at, _ in idle if at > now)
+    return Actions(stop=stop, again=later[0] if later and len(stop) < count else None)
