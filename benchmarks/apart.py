@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ class Suite:
         if options.take:
             self._take(options)
         adopt_orphans()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         facts = machine.facts([*self.distributions]) | self.facts(options)
         load, began = machine.load(), time.monotonic()
         results = Results(self._records(options))

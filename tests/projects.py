@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
+
+
+def own(**more: str) -> dict[str, str]:
+    """The environment of a user who names no store."""
+    return {**{key: value for key, value in os.environ.items() if key != "HARMONY_STORE"}, **more}
 
 
 class Project:
@@ -15,6 +22,7 @@ class Project:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.program = directory / "campaign.py"
+        self.store = directory / ".harmony"
 
     def write(self, text: str, name: str = "campaign.py") -> None:
         """Write the program, or a module of it."""
@@ -24,14 +32,18 @@ class Project:
 
     def run(self, *argv: str, status: int = 0, **environment: str) -> str:
         """Run it; return what it prints."""
-        own = {key: value for key, value in os.environ.items() if key != "HARMONY_STORE"}
         done = subprocess.run(
-            [sys.executable, str(self.program), *argv], env={**own, **environment}, cwd=self.directory,
+            [sys.executable, str(self.program), *argv], env=own(**environment), cwd=self.directory,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr
         self.stderr = done.stderr
         return done.stdout
+
+    def integrity(self) -> list[tuple[str]]:
+        """What SQLite finds wrong with the store, or "ok"."""
+        with closing(sqlite3.connect(self.store / "store.db")) as database:
+            return database.execute("PRAGMA integrity_check").fetchall()
 
     def ran(self) -> list[str]:
         """Which tasks have run since the last look, sorted."""

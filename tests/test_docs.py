@@ -45,6 +45,7 @@ def samples(page: Path) -> list[Sample]:
 
 
 ALL = [sample for page in PAGES for sample in samples(page)]
+INDEXED = [page for page in PAGES if page.parent.name in ("howto", "reference", "explain", "decisions")]
 MARKED = [pytest.param(s, id=s.name, marks=[pytest.mark.mpi] if s.needs_mpi else []) for s in ALL]
 
 
@@ -69,7 +70,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name in ("howto", "explain", "decisions")])
+@pytest.mark.parametrize("page", INDEXED)
 def test_every_page_is_linked_from_the_index(page: Path) -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     assert f"({page.relative_to(ROOT / 'docs')})" in index

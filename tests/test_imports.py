@@ -159,7 +159,7 @@ SYSTEMS = {
     "engines/executorlib.py": ["executorlib"],
     "engines/ipyparallel.py": ["ipyparallel"],
     "engines/mpi.py": ["mpi4py"],
-    "engines/parsl.py": ["parsl"],
+    "engines/parsl/engine.py": ["parsl"],
     "engines/ray.py": ["ray"],
     "engines/taskvine.py": ["ndcctools"],
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.engines.rig import News, wait_gone
-from tests.projects import Project
+from tests.projects import Project, own
 
 from harmony.store.history import History
 
@@ -64,9 +64,8 @@ class Outliving(Project):
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a driver."""
-        own = {key: value for key, value in os.environ.items() if key != "HARMONY_STORE"}
         return subprocess.Popen(
-            [sys.executable, str(self.program)], env=own, cwd=self.directory, stdin=subprocess.DEVNULL,
+            [sys.executable, str(self.program)], env=own(), cwd=self.directory, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -81,7 +80,7 @@ class Outliving(Project):
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """What the store has."""
-        with closing(sqlite3.connect(self.directory / ".harmony" / "store.db")) as database:
+        with closing(sqlite3.connect(self.store / "store.db")) as database:
             return database.execute(sql).fetchall()
 
     def attachments(self) -> list[tuple[object, ...]]:
@@ -108,7 +107,7 @@ def test_a_command_that_still_runs_is_taken_up(project: Outliving) -> None:
     assert project.attachments() == []
     assert project.run() == "('said 0', 'why', 'written') 2\n"
     assert project.ran() == []
-    with History(project.directory / ".harmony") as history:
+    with History(project.store) as history:
         assert [run.status for run in sorted(history.runs(), key=lambda run: run.id)] == ["interrupted", "done", "done"]
 
 

@@ -26,6 +26,7 @@ LARGER: dict[str, tuple[int, str]] = {
     "src/harmony/jobs/job.py:Job": (18, "PSI/J's methods, and the six by which executors tell of a job"),
     "src/harmony/jobs/scheduler.py:Scheduler": (18, "a method for each command of a batch system, and for each answer"),
     "src/harmony/jobs/schedulers/slurm.py:Slurm": (16, "the port's, all of them"),
+    "src/harmony/workflow.py:__init__()": (8, "what a program decides of its workflow, by name"),
     "src/harmony/jobs/spec.py:__init__()": (19, "the fields of PSI/J's JobSpec, in psij-python's order"),
 }
 
@@ -41,9 +42,10 @@ STARTERS: dict[str, str] = {
     "src/harmony/core/values.py": "none: it names the type of threads, which have no content",
     "src/harmony/core/work.py": "processes: the one place where an engine without a better way runs a command",
     "src/harmony/engines/_dispatch.py": "threads: the one that owns the client of another system",
-    "src/harmony/engines/_guard.py": "processes: the one that ends what a killed program has left",
+    "src/harmony/engines/_guard.py": "processes, threads: they end what a killed program has left",
     "src/harmony/engines/_ipengines.py": "processes: the engines of IPyParallel on a node",
     "src/harmony/engines/_parcel.py": "processes: a call that has a walltime, because nothing else can be ended",
+    "src/harmony/engines/executorlib.py": "threads: one hears of the end of the program, which executorlib would hold up",
     "src/harmony/engines/futures.py": "processes: those of the pool that is used when none is given",
     "src/harmony/engines/ipyparallel.py": "processes: IPyParallel's controller",
     "src/harmony/engines/jobs/desk.py": "threads: one submits and cancels, which takes seconds; one hears of ends",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from harmony import events, plugins
+from harmony import events
 from harmony.core import graph
 from harmony.core.current import current
 from harmony.core.data import File
@@ -23,6 +23,7 @@ from harmony.core.future import TaskFuture
 from harmony.core.kernel import Kernel
 from harmony.core.report import Counts, Report
 from harmony.core.task import DEFAULT, Call, Command, Options, Task
+from harmony.engines import make_engines
 from harmony.engines.inline import InlineEngine
 from harmony.engines.threads import ThreadEngine
 from harmony.errors import ConfigError, WorkflowClosedError
@@ -30,6 +31,7 @@ from harmony.errors import ConfigError, WorkflowClosedError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from harmony.sites import Site
     from harmony.store.recording import Recording
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class Overrides:
     """
 
     engine: str | None = None
+    site: str | None = None
     workers: int | None = None
     store: str | None = None
     fresh: bool = False
@@ -65,10 +68,11 @@ class Workflow:
     """One campaign of tasks on one or several engines; a context manager.
 
     `engine` is a name (see ``harmony version --verbose``) or an `Engine`; `engines` gives several by name, among
-    which a task is placed by its option ``on=``, else by what it needs, in the order given. `workers` goes to an
-    engine that is named. Leaving the block waits for all tasks; by an exception it cancels them. With
-    `show_prints` what functions print appears on this program's stdout. Raises `ConfigError` for settings that
-    make no sense and `PluginError` for an unknown engine.
+    which a task is placed by its option ``on=``, else by what it needs, in the order given. `site` is a machine whose
+    batch jobs run the workers, by its name (see ``harmony sites``) or a `Site`: its own engine, or the one that is
+    named, is started there. `workers` goes to an engine that is named. Leaving the block waits for all tasks; by an
+    exception it cancels them. With `show_prints` what functions print appears on this program's stdout. Raises
+    `ConfigError` for settings that make no sense and `PluginError` for an unknown engine.
 
     What becomes of each task is recorded in a `store`: a directory, False for none, or True for the default, which is
     what the variable ``HARMONY_STORE`` names (a directory, or "none"), else ``.harmony`` beside the program. With
@@ -76,12 +80,13 @@ class Workflow:
     the store cannot be used, or another process drives the same run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a program decides of its workflow, by name
         self,
         name: str = "workflow",
         *,
         engine: str | Engine | None = None,
         engines: Mapping[str, str | Engine] | None = None,
+        site: str | Site | None = None,
         workers: int | None = None,
         show_prints: bool = True,
         store: bool | str | os.PathLike[str] = True,
@@ -92,7 +97,9 @@ class Workflow:
         chosen = _chosen
         self._opened = chosen.opened
         self._closed = chosen.closed
-        self._engines = _make_engines(engine, engines, workers, chosen)
+        if engines is None:
+            workers = chosen.workers or workers
+        self._engines = make_engines(chosen.engine or engine, engines, workers=workers, site=chosen.site or site)
         in_caller = any(Capability.IN_CALLER in made.capabilities for made in self._engines.values())
         driver = InlineEngine() if in_caller else ThreadEngine(64, name="driver")
         self._kernel = Kernel(self._engines, driver, name=name, bus=self.bus)
@@ -302,35 +309,6 @@ class Workflow:
             f"<Workflow {self.name!r} on {', '.join(self._engines)}, {self._state}: "
             f"{counts.ended} of {counts.total} tasks ended, {counts.failed} failed>"
         )
-
-
-def _make_engines(
-    engine: str | Engine | None,
-    engines: Mapping[str, str | Engine] | None,
-    workers: int | None,
-    chosen: Overrides,
-) -> dict[str, Engine]:
-    if engines is not None:
-        if engine is not None or chosen.engine is not None:
-            other = engine if engine is not None else chosen.engine
-            raise ConfigError(f"engines= names several engines, so engine={other!r} cannot replace them; give one")
-        if not engines:
-            raise ConfigError("engines={} names no engine; give at least one, or leave it out")
-        return {name: _make(item, workers) for name, item in engines.items()}
-    picked = chosen.engine or engine or "local"
-    name = picked if isinstance(picked, str) else type(picked).__name__
-    return {name: _make(picked, chosen.workers or workers)}
-
-
-def _make(engine: str | Engine, workers: int | None) -> Engine:
-    if isinstance(engine, str):
-        made = plugins.load(plugins.ENGINES, engine)
-        return made() if workers is None else made(workers=workers)  # type: ignore[no-any-return]
-    if isinstance(engine, type) or not isinstance(engine, Engine):
-        raise ConfigError(f"engine={engine!r} is not an engine; give a name such as 'local', or an Engine object")
-    if workers is not None:
-        raise ConfigError(f"workers={workers} goes to an engine that is named; give it to {type(engine).__name__}()")
-    return engine
 
 
 def _with_inputs(task: Task) -> Task:

@@ -24,3 +24,4 @@ class TestLocal(EngineSuite):
 
     engine = "local"
     options: ClassVar = {"workers": 2, "gpus": 2}
+    shares = True

@@ -60,16 +60,18 @@ def test_a_task_that_raises_raises_what_it_raised(driver: Driver) -> None:
     assert "no number" in str(error)
 
 
-def test_a_task_that_asks_for_more_is_a_task_of_its_own(driver: Driver, vine: ModuleType) -> None:
+def test_a_task_that_asks_for_more_is_a_task_of_its_own(
+    driver: Driver, vine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A library's slots have one core each."""
-    vine.dead_library = True
+    monkeypatch.setattr(vine, "dead_library", True)
     asked = Resources(cpu_cores_per_process=2)
     assert driver.result(driver.call(works.square, 4, resources=asked)) == 16
 
 
-def test_a_library_that_dies_is_done_without(vine: ModuleType) -> None:
+def test_a_library_that_dies_is_done_without(vine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """TaskVine lets its calls wait for ever."""
-    vine.dead_library = True
+    monkeypatch.setattr(vine, "dead_library", True)
     driver = Driver(TaskVineEngine(2, patience=0.5), 20.0)
     try:
         calls = [driver.call(works.square, number) for number in range(5)]
@@ -123,7 +125,7 @@ def kill_its_worker_once(marker: str) -> str:
     except FileExistsError:
         return "done"
     os.kill(os.getppid(), signal.SIGKILL)
-    return works.identity("its worker was killed")
+    return "its worker was killed"
 
 
 @pytest.mark.skipif(

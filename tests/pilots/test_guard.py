@@ -169,3 +169,18 @@ def test_it_is_not_ended_by_what_ends_the_driver() -> None:
         process.stdin.write(b'{"bye": true}\n')
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_guard_that_was_killed_is_replaced(scene: Scene) -> None:
+    kill_it = (
+        "guard = fleet._footing.guard\n"
+        "guard._process.kill(); guard._process.wait()\n"
+        "guard.expects('block-9'); guard.lost('block-9')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with scene.driver(DRIVER, "local", kill_it):
+        workers = scene.news.numbers(2)
+        scene.go_on()
+        for worker in workers:
+            gone(worker)
+        scene.wait_until_tidy()

@@ -50,7 +50,7 @@ def test_a_disk_that_is_full_leaves_no_half_of_it(tmp_path: Path, file_limit: An
 def test_what_a_killed_driver_left_half_written_goes_when_the_next_begins(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         save(Objects(tmp_path, "run"), b"a" * 100_000)
     os.waitpid(child, 0)
     assert len(list(tmp_path.glob("*/*.part"))) == 1

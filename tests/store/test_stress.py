@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 from tests.conftest import command_line, ours, wait_for_processes
 from tests.engines.rig import children
+from tests.projects import own
 
 from harmony.store.history import History
 
@@ -70,12 +71,11 @@ class Campaign:
         return driver.returncode
 
     def _start(self) -> subprocess.Popen[bytes]:
-        own = {key: value for key, value in os.environ.items() if key != "HARMONY_STORE"}
         self.drivers += 1
         with open(self.directory / "stderr", "ab") as errors:
             return subprocess.Popen(
                 [sys.executable, PROGRAM.name, str(self._blocks)], cwd=self.directory, bufsize=0,
-                env={**own, "STRESS_ROUND": str(self.drivers)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                env=own(STRESS_ROUND=str(self.drivers)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=errors,
             )  # fmt: skip
 

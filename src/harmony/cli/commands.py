@@ -68,6 +68,7 @@ def harmony_command() -> None:
     short_help="Run a program, or replay a workflow.", context_settings={"allow_interspersed_args": False}
 )
 @click.option("--engine", metavar="NAME", help="Run on this engine, whatever the program says.")
+@click.option("--site", metavar="NAME", help="Run in batch jobs of this site; see `harmony sites`.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Give the engine N workers.")
 @click.option(
     "--store", metavar="PATH", help="Record the run here; 'none' for nowhere. Default: .harmony beside PROGRAM."
@@ -95,8 +96,8 @@ def run(
     from harmony.cli.replay import run_replay
     from harmony.cli.watch import Watch
 
-    store, fresh = options.pop("store"), options.pop("fresh")
-    watch = Watch(engine=engine, workers=workers, quiet=options.pop("quiet"), store=store, fresh=fresh)
+    decided = {name: options.pop(name) for name in ("site", "store", "fresh")}
+    watch = Watch(quiet=options.pop("quiet"), engine=engine, workers=workers, **decided)
     given = {name: value for name, value in options.items() if value is not None}
     if not program.endswith(".json"):
         if given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from harmony.errors import HarmonyError
 from harmony.jobs import JobAttributes, JobExecutorConfig, JobSpec, ResourceSpecV1, StageIn, StageOut
 from harmony.resources import parse_memory
+from harmony.sites.reading import toml_reader
 
 _PLAIN = (
     "name", "directory", "stdin_path", "stdout_path", "stderr_path", "launcher", "pre_launch", "post_launch",
@@ -62,7 +63,7 @@ def _from_file(path: str, options: Mapping[str, Any]) -> JobSpec:
 
 def _parse(path: str, text: str) -> Tree:
     is_toml = not path.endswith(".json") and (path.endswith(".toml") or not text.lstrip().startswith("{"))
-    kind, loads = ("TOML", _toml()) if is_toml else ("JSON", json.loads)
+    kind, loads = ("TOML", toml_reader()) if is_toml else ("JSON", json.loads)
     try:
         tree = loads(text)
     except ValueError as error:
@@ -70,16 +71,6 @@ def _parse(path: str, text: str) -> Tree:
     if not isinstance(tree, dict):
         raise ValueError("this must be one object, with the fields of a job's specification")
     return tree
-
-
-def _toml() -> Callable[[str], Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-
-        return tomllib.loads
-    import tomli
-
-    return tomli.loads
 
 
 def _by_hand(tree: Tree) -> Tree:

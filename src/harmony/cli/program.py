@@ -76,8 +76,9 @@ def _blamed(error: ConfigError, watch: Watch) -> str:
         trace = trace.tb_next
     if Workflow.__init__.__code__ not in codes:
         return ""
-    if chosen.engine is not None:
-        return f"--engine {chosen.engine}"
+    for name in ("engine", "site"):
+        if getattr(chosen, name) is not None:
+            return f"--{name} {getattr(chosen, name)}"
     if chosen.workers is not None and f"workers={chosen.workers}" in str(error):
         return f"--workers {chosen.workers}"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harmony.cli.summary import headline, summarise
 from harmony.cli.terminal import Terminal
@@ -23,12 +23,8 @@ class Watch:
     next workflow opens. A fork of the program reports nothing.
     """
 
-    def __init__(
-        self, *, engine: str | None, workers: int | None, quiet: bool, store: str | None = None, fresh: bool = False
-    ) -> None:
-        self.overrides = Overrides(
-            engine=engine, workers=workers, store=store, fresh=fresh, opened=self._opened, closed=self._closed
-        )
+    def __init__(self, *, quiet: bool, **decided: Any) -> None:
+        self.overrides = Overrides(**decided, opened=self._opened, closed=self._closed)
         self.failed = False
         self._seen = 0
         self._quiet = quiet

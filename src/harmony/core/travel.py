@@ -159,7 +159,12 @@ def dump_exception(error: BaseException) -> bytes:
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     stand_in = (name, text_of(error), text)
     near = None
-    for form in (_Reduced.of(error) or error, (type(error), error.args, dict(error.__dict__)), (type(error), error.args, {})):
+    forms = (
+        _Reduced.of(error) or error,
+        (type(error), error.args, dict(error.__dict__)),
+        (type(error), error.args, {}),
+    )
+    for form in forms:
         try:
             data = dump_value(form)
             twin = _rebuild(pickle.loads(data))  # noqa: S301  our own bytes

@@ -39,6 +39,8 @@ class BlockEngine(FuturesEngine):
         check_whole("cores", cores, 1)
         self.site = here(workers) if site is None else _site(site)
         self._per_node = workers or max(1, (self.site.cores_per_node or os.cpu_count() or 1) // cores)
+        self._share = max(cores, (self.site.cores_per_node or 0) // self._per_node)
+        self._busy: dict[str, int] | None = None
         self._fleet = Fleet(self.site, self._command, name=self.name, tell=self._told)
         self._counts: dict[str, int] = {}
         self.is_here = self.site.scheduler == "local"
@@ -85,7 +87,7 @@ class BlockEngine(FuturesEngine):
             raise
 
     def _fed(self, waiting: int, running: int) -> None:
-        self._fleet.demand(waiting * self._cores, running * self._cores)
+        self._fleet.demand(waiting * self._share, running * self._share, self._busy)
 
     def _remaining(self) -> float | None:
         return self._fleet.remaining()

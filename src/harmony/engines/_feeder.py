@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 
 from harmony.core.engine import Submission
 from harmony.resources import Resources
@@ -123,15 +124,20 @@ class Feeder:
             return parcel
         share = -(-(len(queue) + 1) // (2 * self.workers))
         size = min(int(TOGETHER / max(self._pace[first.name], 1e-9)), MOST, share)
-        kind = type(first.work)
-        while len(parcel) < size and queue:
-            other = queue[0]
-            if (
-                other.name != first.name
-                or type(other.work) is not kind
-                or other.id in self._suspects
-                or not is_plain(other)
-            ):
+        idle = max(1, self.workers - self._out)
+        alike = 1
+        for other in islice(queue, max(0, size * idle - 1)):
+            if not self._goes_with(first, other):
                 break
+            alike += 1
+        for _ in range(min(size, -(-alike // idle)) - 1):
             parcel.append(queue.popleft())
         return parcel
+
+    def _goes_with(self, first: Submission, other: Submission) -> bool:
+        return (
+            other.name == first.name
+            and type(other.work) is type(first.work)
+            and other.id not in self._suspects
+            and is_plain(other)
+        )

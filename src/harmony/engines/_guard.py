@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 #: The environment variable with the tokens of the engines that a process belongs to, outermost first.
@@ -65,6 +66,24 @@ def main(token: str, driver: int, lifeline: int, groups: int) -> None:
         if not sweep(token, myself):
             break
         time.sleep(0.01)  # the dead need a moment to leave /proc
+
+
+def end_with(process: int) -> int:
+    """Let this process end at once when another of this machine does; return this one's id.
+
+    For workers that other systems start, and that would not notice that their driver was killed.
+    """
+    try:
+        ended = os.pidfd_open(process)
+    except AttributeError:
+        return os.getpid()  # an old kernel, or none
+    threading.Thread(target=_follow, args=(ended,), name="harmony-follow", daemon=True).start()
+    return os.getpid()
+
+
+def _follow(ended: int) -> None:
+    select.select([ended], [], [])
+    os._exit(1)
 
 
 class Guard:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
 from harmony.core.engine import Capacity
 from harmony.engines._dispatch import Parcel
 from harmony.engines._futures import FuturesEngine
+from harmony.engines._guard import end_with
 from harmony.engines._parcel import run
 from harmony.errors import WorkerLost
 from harmony.resources import check_whole
@@ -43,11 +45,17 @@ class ExecutorlibEngine(FuturesEngine):
 
     def _open(self) -> None:
         self._fill(self._executors[0])
+        watch = threading.Thread(target=self._close_after_program, name="harmony-executorlib-end", daemon=True)
+        watch.start()
+
+    def _close_after_program(self) -> None:
+        threading.main_thread().join()  # whose end waits for executorlib's threads, before anything else is called
+        self.close()
 
     def _fill(self, slot: _Slot) -> None:
         slot.executor = self._make()
         if self._is_here:
-            slot.process = slot.executor.submit(os.getpid)
+            slot.process = slot.executor.submit(end_with, os.getpid())
 
     def _call(self, parcel: Parcel) -> Future[bytes]:
         slot = self._slots[parcel.number] = min(self._executors, key=lambda slot: slot.out)
@@ -73,7 +81,7 @@ class ExecutorlibEngine(FuturesEngine):
         for slot in self._executors:
             if slot.executor is None:
                 continue
-            if slot.out and slot.process is not None and slot.process.done():
+            if slot.out and slot.process is not None and slot.process.done() and not slot.process.exception():
                 _kill(slot.process.result())  # what it runs has no other end
             slot.executor.shutdown(wait=self._is_here, cancel_futures=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harmony.engines._dispatch import Parcel
 from harmony.engines._futures import FuturesEngine
+from harmony.engines._guard import end_with
 from harmony.engines._parcel import run
 from harmony.errors import ConfigError
 from harmony.resources import check_whole
@@ -42,7 +43,8 @@ class ExecutorEngine(FuturesEngine):
         self._executor = self._given
 
     def _pool(self) -> Executor:
-        return ProcessPoolExecutor(self._feeder.workers, multiprocessing.get_context("spawn"))
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._feeder.workers, spawn, initializer=end_with, initargs=(os.getpid(),))
 
     def _open(self) -> None:
         if self._executor is None:

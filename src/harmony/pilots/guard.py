@@ -184,16 +184,20 @@ def main(driver: int) -> None:
 
 
 class Guard:
-    """The driver's end: `start` it before the first block is submitted, `dismiss` it when the last is gone."""
+    """The driver's end: `start` it before the first block is submitted, `dismiss` it when the last is gone.
+
+    One that was killed is replaced as soon as there is something to tell it.
+    """
 
     def __init__(self, system: dict[str, Any]) -> None:
         home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        self._system = {**system, "path": [*map(os.path.abspath, sys.path), home]}
+        self._ledger = Ledger()
+        self._ledger.system = {**system, "path": [*map(os.path.abspath, sys.path), home]}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process. Raises `OSError` when that cannot be done."""
-        with open(os.path.join(self._system["directory"], "guard.log"), "ab") as log:
+        with open(os.path.join(self._ledger.system["directory"], "guard.log"), "ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid())],
                 stdin=subprocess.PIPE,
@@ -201,7 +205,11 @@ class Guard:
                 stderr=log,
                 start_new_session=True,
             )
-        self._tell(self._system)
+        self._send(
+            self._ledger.system,
+            *({"block": block} for block in self._ledger.unborn),
+            *({"block": block, "job": job} for block, job in self._ledger.jobs.items()),
+        )
 
     def expects(self, block: str) -> None:
         """A block is about to be submitted."""
@@ -216,11 +224,21 @@ class Guard:
         self._tell({"gone": block})
 
     def _tell(self, told: dict[str, Any]) -> None:
+        self._ledger.take(json.dumps(told).encode())
+        try:
+            self._send(told)
+        except BrokenPipeError:
+            process = self._hang_up()
+            if process is not None and not self._ledger.dismissed:
+                process.wait()
+                with contextlib.suppress(OSError):  # then the next time
+                    self.start()
+
+    def _send(self, *several: dict[str, Any]) -> None:
         if self._process is not None:
             assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it was killed
-                self._process.stdin.write(json.dumps(told).encode() + b"\n")
-                self._process.stdin.flush()
+            self._process.stdin.writelines(json.dumps(told).encode() + b"\n" for told in several)
+            self._process.stdin.flush()
 
     def dismiss(self) -> None:
         """Have it end, and wait for that."""

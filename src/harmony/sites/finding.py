@@ -15,7 +15,7 @@ from harmony.sites.reading import Tree, build, merged, tables
 
 FILE = "sites.toml"
 #: What marks the directory of a project; files above it are not the project's.
-_ROOTS = (".git", ".hg", "pyproject.toml", ".harmony")
+_ROOTS = (".git", ".hg", "pyproject.toml")
 #: This machine, which needs no file.
 HERE = "here"
 
@@ -108,6 +108,9 @@ def _levels() -> list[_File]:
 
 def _read(path: Path) -> _File:
     try:
+        owner = path.stat().st_uid
+        if owner not in (os.getuid(), 0, os.stat(".").st_uid):  # its set-up lines would run as this user
+            raise ConfigError(f"{path} is another user's (number {owner}), so it is not read; copy what you need of it")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error

@@ -21,18 +21,16 @@ from harmony.store.database import open_database, query
 #: How many parameters a statement may have; rows in one statement.
 _MOST_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 _MOST_ROWS = 1024
-
-
-#: Tables of tasks that worked: the last value of each row is the pickled result, if any, which goes to `recent`. Where
-#: key and id are in the row.
-_RESULTS = {"worked": (3, 0), "measured": (7, 4)}
+#: The rows that may be kept in a chunk, those of tasks that worked, and where the key and the id are in each. The last
+#: value is the pickled result, if any, which goes to `recent`.
+WORKED = {"worked": (3, 0), "measured": (7, 4)}
 
 
 def insert(connection: sqlite3.Connection, table: str, run: int, values: list[Any]) -> None:
     """Write rows that lie one after another in `values`, by the query ``add_TABLE``."""
     width = _parts(table, run)[2]
-    if table in _RESULTS:
-        key, id = _RESULTS[table]
+    if table in WORKED:
+        key, id = WORKED[table]
         results = zip(values[key :: width + 1], values[id :: width + 1], values[width :: width + 1], strict=True)
         kept = [part for key, id, value in results if value is not None for part in (key, id, value, len(value))]
         insert(connection, "kept", run, kept)
@@ -58,15 +56,17 @@ def has_chunks(connection: sqlite3.Connection) -> bool:
 
 
 def fold(connection: sqlite3.Connection, last: int = 2**62) -> bool:
-    """Put the rows of the oldest chunk, by numbers up to `last`, in their places; False where there is none."""
+    """Put the rows of the oldest chunk, by numbers up to `last`, in their places; False where there is none.
+
+    Raises `sqlite3.Error`, also for a chunk that is damaged.
+    """
     if not has_chunks(connection):
         return False
     connection.execute("BEGIN IMMEDIATE")
     try:
         found = connection.execute(query("first_chunk"), (last,)).fetchall()
         for number, run, data in found:
-            for table, values in _Unpickler(io.BytesIO(data)).load().items():
-                insert(connection, table, run, values)
+            _insert_all(connection, number, run, data)
             connection.execute(query("drop_chunk"), (number,))
         connection.execute("COMMIT")
     except BaseException:
@@ -74,6 +74,16 @@ def fold(connection: sqlite3.Connection, last: int = 2**62) -> bool:
             connection.execute("ROLLBACK")
         raise
     return bool(found)
+
+
+def _insert_all(connection: sqlite3.Connection, number: int, run: int, data: bytes) -> None:
+    try:
+        for table, values in _Unpickler(io.BytesIO(data)).load().items():
+            insert(connection, table, run, values)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # whatever comes of bytes that were changed
+        raise sqlite3.DatabaseError(f"chunk {number} is malformed: {error!r}") from error
 
 
 def gather(connection: sqlite3.Connection, path: Path) -> None:

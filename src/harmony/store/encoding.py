@@ -65,6 +65,7 @@ class Encoder:
         self._events = 0
         self._unkept: set[str] = set()
         self.rows = Rows()
+        self._worked = self.rows.tables["worked"].extend
         self.recalled = 0
         self.lost_objects: OSError | None = None
 
@@ -75,6 +76,7 @@ class Encoder:
     def encode(self, news: Sequence[News]) -> Rows:
         """Return the rows of this news."""
         rows = self.rows = Rows()
+        self._worked = rows.tables["worked"].extend
         running: dict[int, Started] = {}
         for at, entries in news:
             now = at - self._zero
@@ -130,7 +132,7 @@ class Encoder:
                 record.path, None if key is None else self._remember(record),
             )  # fmt: skip
             if usage is None:
-                self.rows.tables["worked"] += row
+                self._worked(row)
             else:
                 self.rows.tables["measured"] += (*usage, *row)
             if record.parents or future.stdout or record.inputs or record.outputs:

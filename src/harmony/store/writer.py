@@ -26,7 +26,7 @@ from typing import Any
 from harmony.core.journal import Entry, Safe
 from harmony.core.record import Record
 from harmony.core.report import Counts
-from harmony.store.bulk import fold, insert, pack
+from harmony.store.bulk import WORKED, fold, insert, pack
 from harmony.store.database import query
 from harmony.store.encoding import Encoder, News, Rows
 
@@ -40,9 +40,9 @@ _PAUSE = 2.0
 _PATIENCE_MS, _SHORT_PATIENCE_MS = 5000, 250
 #: Seconds for which `close` tries.
 _LAST_PATIENCE = 5.0
-#: From so many tasks in a transaction on it is a flood, and they are written as a chunk (see `bulk`), to be folded
-#: when nothing has come for so many seconds.
-_FLOOD = 200
+#: From so many values of tasks that worked in a transaction, twelve or more each, it is a flood, and they are written
+#: as a chunk (see `bulk`), to be folded when nothing has come for so many seconds.
+_FLOOD = 2400
 _LULL = 0.25
 #: For so many seconds chunks are folded when the run ends; the rest is for who reads them.
 _MOST_FOLDING = 0.1
@@ -203,9 +203,11 @@ class Writer:
         if self._encoder.lost_objects is not None:
             error, self._encoder.lost_objects = self._encoder.lost_objects, None
             self._warn(error)
-        if rows.tasks >= _FLOOD and self._thread is not None:
-            in_flood = {table: rows.tables.pop(table, []) for table in ("worked", "measured")}
-            rows.tables["chunk"] += [pack(in_flood)]
+        worked = {table: rows.tables[table] for table in WORKED if rows.tables[table]}
+        if self._thread is not None and sum(map(len, worked.values())) >= _FLOOD:
+            for table in worked:
+                del rows.tables[table]
+            rows.tables["chunk"] += [pack(worked)]
             self._has_chunks = True
         if any(rows.tables.values()) or rows.undone or rows.detached or rows.ended:
             self._told(rows)

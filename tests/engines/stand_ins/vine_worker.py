@@ -13,7 +13,7 @@ import traceback
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(__file__))
-from ndcctools import taskvine  # type: ignore[import-not-found]
+from ndcctools import taskvine
 
 
 def start(channel: socket.socket, fn: Any, args: Any) -> tuple[int, int]:
@@ -48,7 +48,8 @@ def main() -> None:
         taskvine.say(channel, {"password": stream.read(), "cores": int(given.cores)})
     running: dict[int, tuple[int, int]] = {}
     while True:
-        ready = select.select([channel, *(pipe for _, pipe in running.values())], [], [])[0]
+        watched: list[Any] = [channel, *(pipe for _, pipe in running.values())]
+        ready = select.select(watched, [], [])[0]
         for number, (pid, pipe) in list(running.items()):
             if pipe in ready:
                 del running[number]

@@ -97,7 +97,9 @@ class Driver(Able):
 
     def task(self, work: Call | Command, outputs: Sequence[str] = (), **options: Any) -> Submission:
         """Return a task; the keywords are those of `Options`."""
-        return Submission(next(self._ids), work, Options(**options), "job", tuple(outputs))
+        fn = work.fn if isinstance(work, Call) else work
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return Submission(next(self._ids), work, Options(**options), name, tuple(outputs))
 
     def call(self, fn: Any, *args: Any, **options: Any) -> Submission:
         """Return a task that calls a function."""

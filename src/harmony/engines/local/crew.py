@@ -118,7 +118,7 @@ class Crew:
     def give_plain(self, worker: WorkerHandle, queue: deque[Submission]) -> None:
         """Send plain calls ahead, up to the worker's depth and its share of the queue."""
         share = -(-len(queue) // max(1, min(self._limit, len(queue))))
-        count = min(worker.depth - len(worker.inflight), share, len(queue), worker.room)
+        count = min(worker.depth - len(worker.inflight), share, len(queue))
         starts = not worker.inflight
         calls: list[tuple[int, int, Any, Any]] = []
         for _ in range(count):

@@ -93,22 +93,21 @@ class WorkerHandle:
     @property
     def is_idle(self) -> bool:
         """True when it can be given a task."""
-        return self.grant is None and not self.is_retired and self.verdict is None and self.room > 0
+        return self.grant is None and not self.is_retired and self.verdict is None and self._room > 0
 
     @property
-    def room(self) -> int:
-        """How many more tasks it may be sent; what was taken back counts until the worker has come to it.
+    def depth(self) -> int:
+        """How many plain tasks it should have, by its pace, and can be sent; one while the pace is not known."""
+        wanted = 1 if self.pace is None else max(1, min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6))))
+        return min(wanted, len(self.inflight) + self._room)
+
+    @property
+    def _room(self) -> int:
+        """How many more tasks it can be sent; what was taken back counts until the worker has come to it.
 
         Otherwise a mark on its board would be used twice.
         """
         return 0 if len(self.segments) >= SEGMENTS else shared.MARKS - (self.next - self.board.current)
-
-    @property
-    def depth(self) -> int:
-        """How many plain tasks it should have, by its pace; one while that is not known."""
-        if self.pace is None:
-            return 1
-        return max(1, min(MOST_AHEAD, int(AHEAD / max(self.pace, 1e-6))))
 
     def number(self, submission: Submission) -> int:
         """Give a task that is about to be sent the number by which the worker knows it."""

@@ -61,7 +61,7 @@ class ParslEngine(BlockEngine):
         self._arguments = dict(htex or {})
         self._exchange: Exchange | None = None
         self._running: set[str] = set()
-        self._ended_blocks: set[str] = set()
+        self._gone: dict[str, str] = {}
         self._written_off: set[str] = set()
         self._busy: dict[str, int] = {}
 
@@ -109,7 +109,7 @@ class ParslEngine(BlockEngine):
         busy: Counter[str] = Counter()
         lost = 0
         for manager in managers:
-            if manager.block not in self._ended_blocks:
+            if manager.block not in self._gone:
                 workers[manager.block] += manager.workers
                 busy[manager.block] += min(manager.tasks, manager.workers) * self._cores
             elif manager.id not in self._written_off:
@@ -119,9 +119,11 @@ class ParslEngine(BlockEngine):
             if self._counts.get(block, 0) != workers[block]:
                 self._count(block, workers[block])
         if lost and lost == len(self._out):  # all that is out: Parsl would say so when their heartbeats are missed
-            self._written_off.update(manager.id for manager in managers if manager.block in self._ended_blocks)
+            gone = [manager for manager in managers if manager.block in self._gone]
+            self._written_off.update(manager.id for manager in gone)
+            why = " ".join(dict.fromkeys(self._gone[manager.block] for manager in gone if manager.tasks))
             for number in list(self._out):
-                self._fail(number, WorkerLost("the block that had the task has ended"))
+                self._fail(number, WorkerLost(f"the workers of the task are gone: {why}"))
 
     def _note(self, fact: Fact) -> None:
         super()._note(fact)
@@ -129,7 +131,7 @@ class ParslEngine(BlockEngine):
             self._running.add(fact.block)
         elif isinstance(fact, BlockEnded):
             self._running.discard(fact.block)
-            self._ended_blocks.add(fact.block)
+            self._gone[fact.block] = fact.message or fact.reason
         exchange = self._exchange
         if exchange is not None:
             if isinstance(fact, BlockEnded):

@@ -150,6 +150,9 @@ class Exchange:
 
         launch = parsl_htex.DEFAULT_LAUNCH_CMD  # our own paths may hold blanks and braces: they are put in afterwards
         launch = launch.replace("{logdir}", _FOLDER).replace("{cert_dir}", f"{_FOLDER}/certificates")
+        log_config = _log_config()
+        if log_config is not None:
+            launch = launch.replace("{logconf}", f"{_FOLDER}/log_config/log_config.pkl")
         try:
             htex: Any = parsl_htex.HighThroughputExecutor(
                 label=_LABEL,
@@ -164,12 +167,7 @@ class Exchange:
             htex.address, htex.all_addresses = None, set(self._addresses)
         htex.run_dir = str(self._folder)
         htex.run_id = str(uuid.uuid4())
-        try:
-            from harmony.engines.parsl.logs import Few
-        except ImportError:
-            pass  # Parsl before July 2026 has but files
-        else:
-            htex.log_config = Few()
+        htex.log_config = log_config
         return htex
 
     # -- the watch -------------------------------------------------------------------------------------
@@ -228,6 +226,14 @@ class Exchange:
         except OSError:
             return ""
         return f"; the end of its log:\n{said}" if said else ""
+
+
+def _log_config() -> Any:
+    try:
+        from harmony.engines.parsl.logs import Few
+    except ImportError:
+        return None  # Parsl before July 2026 has but files
+    return Few()
 
 
 def _ending(code: int) -> str:

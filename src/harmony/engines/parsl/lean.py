@@ -28,7 +28,10 @@ def program(name: str) -> CodeType:
     """Return the code of a program that is a module of Parsl, having imported what it imports as leanly as possible."""
     for package in (*_PACKAGES, _UNUSED):
         if package not in sys.modules:
-            sys.modules[package] = _hollow(package)
+            sys.modules[package] = hollow = _hollow(package)
+            parent, _, child = package.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, hollow)
     try:
         importlib.import_module(name)
         del sys.modules[_UNUSED]  # tasks may have use for it

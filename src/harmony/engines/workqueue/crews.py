@@ -15,13 +15,13 @@ import secrets
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
-from harmony.engines.workqueue import frames
 from harmony.engines.workqueue.crew import MARK, VARIABLE, Orders
+from harmony.engines.workqueue.hands import Crew, Hand, Load
 from harmony.engines.workqueue.loop import Connection, Loop
 from harmony.engines.workqueue.manager import Manager
+from harmony.engines.workqueue.visitors import Control, Member, visitor
 from harmony.engines.workqueue.wire import Order
 from harmony.engines.workqueue.worker import Outcome, Worker
 from harmony.errors import EngineError, WorkerLost
@@ -53,110 +53,6 @@ class Employer(Protocol):
     def useless(self, error: EngineError) -> None:
         """No crew can work."""
         ...
-
-
-@dataclass(eq=False, slots=True)
-class Load:
-    """A parcel, and what it takes of a worker. `memory` is in megabytes; `is_short` ones may wait at a hand."""
-
-    number: int
-    blob: bytes
-    cores: int = 1
-    memory: int = 0
-    gpus: int = 0
-    is_short: bool = False
-    is_withdrawn: bool = False
-    hand: Hand | None = None
-    devices: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.cores} cores, {self.gpus} GPUs and {self.memory} MiB of memory"
-
-
-class Crew:
-    """One crew: its hands, and what of its worker is free."""
-
-    def __init__(self, worker: Worker, memory: int) -> None:
-        self.worker = worker
-        self.most = {"cores": worker.resources["cores"], "memory": memory, "gpus": worker.resources["gpus"]}
-        self.secret = secrets.token_hex(32)
-        self.task = 0
-        self.control: Connection | None = None
-        self.hands: dict[int, Hand] = {}
-        self.idle: list[Hand] = []
-        self.dying: dict[int, Hand] = {}
-        self.deaths: dict[int, int] = {}
-        self.cores, self.memory = self.most["cores"], memory
-        self.gpus = list(range(self.most["gpus"]))
-        self.has_worked = False
-
-    def fits(self, load: Load) -> bool:
-        """True when a hand is idle and what the parcel takes is free."""
-        return bool(
-            self.idle and self.cores >= load.cores and self.memory >= load.memory and len(self.gpus) >= load.gpus
-        )
-
-    def could(self, load: Load) -> bool:
-        """True when the parcel could run here if nothing else did."""
-        most = self.most
-        return most["cores"] >= load.cores and most["memory"] >= load.memory and most["gpus"] >= load.gpus
-
-    def take(self, load: Load) -> Hand:
-        """Note that a parcel takes its share; return the hand for it."""
-        self.cores -= load.cores
-        self.memory -= load.memory
-        load.devices = tuple(self.gpus[: load.gpus])
-        del self.gpus[: load.gpus]
-        return self.idle.pop()
-
-    def release(self, load: Load) -> None:
-        """Note that a parcel's share is free again."""
-        self.cores += load.cores
-        self.memory += load.memory
-        self.gpus = sorted([*self.gpus, *load.devices])
-
-
-class Hand:
-    """One process that runs parcels, and its connection."""
-
-    def __init__(self, crews: Crews, crew: Crew, connection: Connection, index: int, pid: int) -> None:
-        self.crew, self.index, self.pid = crew, index, pid
-        self.loads: deque[Load] = deque()
-        self.is_leaving = False
-        self._crews = crews
-        self._connection = connection
-        self._held = bytearray()
-        connection.handler = self
-
-    def give(self, load: Load) -> None:
-        """Send a parcel."""
-        self.loads.append(load)
-        load.hand = self
-        devices = ",".join(map(str, load.devices)).encode()
-        self._connection.send(frames.TO_HAND.pack(load.number, len(load.blob), len(devices)) + devices + load.blob)
-
-    def received(self, data: bytes) -> None:
-        """See `Handler`."""
-        held, size = self._held, frames.TO_DRIVER.size
-        held += data
-        while len(held) >= size:
-            number, length, self.is_leaving = frames.TO_DRIVER.unpack_from(held)
-            if len(held) < size + length:
-                return
-            answer = bytes(memoryview(held)[size : size + length])
-            del held[: size + length]
-            if not self.loads or self.loads[0].number != number:
-                self._connection.close()  # it is out of its mind
-                return
-            self._crews.answered(self, answer)
-
-    def closed(self) -> None:
-        """See `Handler`."""
-        self._crews.died(self)
-
-    def end(self) -> None:
-        """Close the connection; the process ends when it has nothing to run."""
-        self._connection.close()
 
 
 class Crews:
@@ -245,7 +141,12 @@ class Crews:
 
     def guest(self, connection: Connection, words: tuple[str, ...], rest: bytes) -> None:
         """See `Host`. Someone says to be of a crew."""
-        _Visitor(self, connection, words).received(rest)
+        found = visitor(self, connection, words)
+        if found is None:
+            connection.close()
+        else:
+            connection.handler = found
+            found.received(rest)
 
     # -- what crews tell --------------------------------------------------------------------------------
 
@@ -254,15 +155,15 @@ class Crews:
         crew = self._crews.get(number)
         return None if crew is None else crew.secret
 
-    def arrived(self, connection: Connection, role: str, number: int, index: int, pid: int) -> None:
+    def arrived(self, connection: Connection, member: Member) -> None:
         """A member of a crew has shown who it is."""
-        crew = self._crews[number]
-        if role == "boss":
+        crew = self._crews[member.crew]
+        if member.role == "boss":
             crew.control = connection
-            connection.handler = _Control(self, crew)
+            connection.handler = Control(self, crew, connection)
             self._opened(crew)
             return
-        hand = crew.hands[index] = Hand(self, crew, connection, index, pid)
+        hand = crew.hands[member.place] = Hand(self, crew, connection, member.place, member.pid)
         crew.idle.append(hand)
         crew.has_worked = True
         self._employer.counted(crew.worker, len(crew.hands))
@@ -312,7 +213,7 @@ class Crews:
             if status is not None and any(hand.pid == pid for hand in crew.hands.values()):
                 crew.deaths[pid] = status  # its connection has not ended yet: there may be an answer in it
             return
-        if not hand.is_leaving:
+        if hand.loads and not hand.is_leaving:
             first = hand.loads.popleft()
             crew.release(first)
             self._settle(first, WorkerLost(f"the worker process {pid} on {crew.worker.name} {_how(crew, status)}"))
@@ -412,70 +313,3 @@ def _how(crew: Crew, status: int | None) -> str:
     if status is None:
         return f"is lost with its Work Queue worker: {crew.worker.fault}" if crew.worker.fault else "is gone"
     return f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-
-
-class _Lines:
-    """A handler of lines."""
-
-    def __init__(self) -> None:
-        self._text = b""
-
-    def received(self, data: bytes) -> None:
-        """See `Handler`."""
-        *lines, self._text = (self._text + data).split(b"\n")
-        for line in lines:
-            self.line(line.decode(errors="replace"))
-
-    def line(self, text: str) -> None:
-        """Take a line."""
-        raise NotImplementedError
-
-    def closed(self) -> None:
-        """See `Handler`."""
-
-
-class _Control(_Lines):
-    """The boss of a crew, who tells of deaths."""
-
-    def __init__(self, crews: Crews, crew: Crew) -> None:
-        super().__init__()
-        self._crews, self._crew = crews, crew
-
-    def line(self, text: str) -> None:
-        """Take ``INDEX PID STATUS``."""
-        _, pid, status = map(int, text.split())
-        self._crews.explained(self._crew, pid, status)
-
-    def closed(self) -> None:
-        """See `Handler`."""
-        self._crews.without_boss(self._crew)
-
-
-class _Visitor(_Lines):
-    """Someone who says to be of a crew, until it is proved."""
-
-    def __init__(self, crews: Crews, connection: Connection, words: tuple[str, ...]) -> None:
-        super().__init__()
-        self._crews, self._connection = crews, connection
-        connection.handler = self
-        try:
-            _, self._role, number, index, pid, self._theirs = words
-            self._number, self._index, self._pid = int(number), int(index), int(pid)
-        except ValueError:
-            connection.close()
-            return
-        secret = crews.secret_of(self._number)
-        if secret is None or self._role not in ("boss", "hand"):
-            connection.close()
-            return
-        self._secret, self._ours = secret, frames.challenge()
-        shown = frames.proof(secret, "driver", self._theirs, self._ours)
-        connection.send(f"{self._ours} {shown}\n".encode())
-
-    def line(self, text: str) -> None:
-        """Take the proof."""
-        is_known = self._crews.secret_of(self._number) == self._secret
-        if is_known and frames.is_proof(text, self._secret, self._role, self._ours, self._theirs):
-            self._crews.arrived(self._connection, self._role, self._number, self._index, self._pid)
-        else:
-            self._connection.close()

@@ -17,7 +17,8 @@ from functools import partial
 from harmony.core.engine import Capability, Capacity, Submission
 from harmony.engines._blocks import BlockEngine
 from harmony.engines._dispatch import PARCEL, Parcel
-from harmony.engines.workqueue.crews import Crews, Load
+from harmony.engines.workqueue.crews import Crews
+from harmony.engines.workqueue.hands import Load
 from harmony.engines.workqueue.loop import Loop
 from harmony.engines.workqueue.worker import Worker
 from harmony.errors import ConfigError, EngineError

@@ -47,9 +47,10 @@ class Message(NamedTuple):
 
 
 class Reader:
-    """Cuts what arrives into messages."""
+    """Cuts what arrives into messages. Bytes come after lines only from one who is `trusted`: they may be many."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: bool = False) -> None:
+        self.trusted = trusted
         self._held = bytearray()
         self._waiting: tuple[tuple[str, ...], int] | None = None
 
@@ -65,7 +66,7 @@ class Reader:
                     return
                 words = tuple(self._held[:end].decode(errors="replace").split(" "))
                 del self._held[: end + 1]
-                self._waiting = words, _size(words)
+                self._waiting = words, _size(words) if self.trusted else 0
             words, size = self._waiting
             if len(self._held) < size:
                 return

@@ -171,13 +171,13 @@ class Worker:
         if self._keeper is None:
             if message.words[0] == "auth":
                 raise wire.ProtocolError("it has a password, and this manager has none")
-            self._is_greeted = True
+            self._is_greeted = self._reader.trusted = True
             self._on["workqueue"](message)
         elif message.words[0] == "workqueue":
             self._connection.send(b"auth\n")  # it says that a password is wanted, and ends
         else:
             said = self._keeper.hear(message.words)
-            self._is_greeted = said is None
+            self._is_greeted = self._reader.trusted = said is None
             self._connection.send(said or b"")
 
     def _greet(self, message: wire.Message) -> None:

@@ -73,7 +73,7 @@ class Task:
 
 
 class PythonTask(Task):
-    library = None
+    library: str | None = None
 
     def __init__(self, fn: Callable[..., Any], *args: Any) -> None:
         super().__init__()
