@@ -148,3 +148,15 @@ def test_check_where_the_set_up_fails(project: Callable[..., Path]) -> None:
     assert "NO  workers' program: " in done.stdout
     assert "no such module" in done.stdout
     assert "has reached 0 of 2: none" in done.stdout
+
+
+def test_check_of_a_real_slurm(
+    project: Callable[..., Path], slurm_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm_environment.items():
+        monkeypatch.setenv(name, value)
+    project("slurm")
+    done = harmony("sites", "check", "mine")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok  nodes: the launcher 'srun' has reached 2 of 2" in done.stdout
+    assert "ok  network: " in done.stdout

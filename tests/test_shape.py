@@ -53,6 +53,8 @@ STARTERS: dict[str, str] = {
     "src/harmony/engines/local/exits.py": "threads: waiting for a process where the kernel has no pidfd for it",
     "src/harmony/engines/local/handle.py": "processes: the workers",
     "src/harmony/engines/local/programs.py": "processes: the commands",
+    "src/harmony/engines/parsl/exchange.py": "threads: the one that sees who has connected, and that Parsl still lives",
+    "src/harmony/engines/parsl/lean.py": "threads: the one that ends a process of Parsl's whose parent is gone",
     "src/harmony/jobs/follow.py": "threads: one hears of marker files, one asks the batch system",
     "src/harmony/jobs/local/children.py": "threads: waiting for jobs whose executor was closed, while they run",
     "src/harmony/jobs/local/program.py": "processes: the jobs",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import harmony
 from harmony import plugins
@@ -20,10 +20,19 @@ from harmony.engines.local.slots import count_cores, find_gpus, total_memory
 from harmony.errors import PluginError
 from harmony.resources import format_bytes
 
-_DISTRIBUTION = "harmony-workflows"
+DISTRIBUTION = "harmony-workflows"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108  where the operating system has it; nothing is written
 #: Extras for working on Harmony; what they bring says nothing about a run.
-_DEVELOPMENT = {"bench", "dev", "examples", "test"}
+_DEVELOPMENT = {"bench", "dev", "examples", "rocrate", "test"}
+
+
+class Requirement(NamedTuple):
+    """A package that a distribution asks for: with one of its extras, or always; maybe not on every Python."""
+
+    name: str
+    constraint: str
+    extra: str | None
+    is_conditional: bool
 
 
 def describe() -> dict[str, Any]:
@@ -31,6 +40,11 @@ def describe() -> dict[str, Any]:
 
     Imports every engine to see whether it can be, which may take seconds where big systems are installed.
     """
+    return {**machine(), "engines": {name: _engine_state(name) for name in plugins.names(plugins.ENGINES)}}
+
+
+def machine() -> dict[str, Any]:
+    """Return what `describe` does, without the engines: nothing is imported."""
     return {
         "harmony": harmony.__version__,
         "python": {
@@ -45,7 +59,6 @@ def describe() -> dict[str, Any]:
         "shared_memory": _shared_memory(),
         "mpi": _mpi(),
         "packages": _packages(),
-        "engines": {name: _engine_state(name) for name in plugins.names(plugins.ENGINES)},
     }
 
 
@@ -148,20 +161,30 @@ def _mpi() -> dict[str, str] | None:
 def _packages() -> dict[str, str]:
     """The versions of what is installed among what this distribution names."""
     try:
-        named = requires(_DISTRIBUTION) or []
+        names = [item.name for item in requirements(DISTRIBUTION) if item.extra not in _DEVELOPMENT]
     except PackageNotFoundError:  # run from its source
-        named = ["click", "cloudpickle", "rich"]
+        names = ["click", "cloudpickle", "rich"]
     found: dict[str, str] = {}
-    for requirement in named:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)", requirement)
-        name = re.match(r"[\w.-]+", requirement)
-        if name is None or (extra and extra[1] in _DEVELOPMENT):
-            continue
+    for name in names:
         try:
-            found[name[0]] = version(name[0])
+            found[name] = version(name)
         except PackageNotFoundError:
             continue
     return dict(sorted(found.items()))
+
+
+def requirements(distribution: str) -> list[Requirement]:
+    """Return what a distribution asks for, with all its extras. Raises `PackageNotFoundError`."""
+    found = []
+    for line in requires(distribution) or ():
+        what, _, marker = line.partition(";")
+        match = re.match(r"([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^()]*)\)?\s*$", what)
+        if match is None:  # by its address
+            continue
+        extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", marker)
+        conditions = re.sub(r"extra\s*==\s*['\"][\w.-]+['\"]", "", marker).strip()
+        found.append(Requirement(match[1], match[2].strip(), extra[1] if extra else None, bool(conditions)))
+    return found
 
 
 def _engine_state(name: str) -> str:

@@ -34,7 +34,7 @@ class Desk:
     def add(self, *parents: TaskFuture[Any]) -> TaskFuture[Any]:
         self._count += 1
         future: TaskFuture[Any] = TaskFuture(self._count, f"t{self._count}", self, stoppable=True)
-        self.ledger.accept(Record(future, Task(Call(print, parents), future.name), "engine", 1, parents))
+        self.ledger.accept(Record(future, Task(Call(print, parents), future.name), ("engine",), 1, parents))
         return future
 
     def sent(self) -> list[Submission]:

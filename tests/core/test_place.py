@@ -32,13 +32,13 @@ def asking(**resources: object) -> Task:
 
 def test_the_first_engine_that_can() -> None:
     here = engines(shell=FakeEngine(COMMANDS), first=FakeEngine(CALLS), second=FakeEngine(BOTH))
-    assert place(calling(), here) == "first"
-    assert place(Task(Command(("true",))), here) == "shell"
+    assert place(calling(), here)[0] == "first"
+    assert place(Task(Command(("true",))), here)[0] == "shell"
 
 
 def test_the_engine_that_is_asked_for() -> None:
     here = engines(first=FakeEngine(BOTH), second=FakeEngine(BOTH))
-    assert place(calling(engine="second"), here) == "second"
+    assert place(calling(engine="second"), here)[0] == "second"
 
 
 def test_an_engine_that_is_not_there() -> None:
@@ -72,7 +72,7 @@ def test_the_engine_that_is_asked_for_must_be_able() -> None:
 )
 def test_what_an_engine_lacks_is_refused_by_name(task: Task, capability: Capability) -> None:
     assert capability in needs(task)
-    assert place(task, engines(able=FakeEngine(BOTH | {capability}))) == "able"
+    assert place(task, engines(able=FakeEngine(BOTH | {capability})))[0] == "able"
     with pytest.raises(ResourceError, match=f"engine 'lame' has no support for {capability.value}"):
         place(task, engines(lame=FakeEngine(frozenset(Capability) - {capability})))
 
@@ -97,13 +97,13 @@ def test_more_than_an_engine_has(task: Task, capacity: Capacity, limit: str) -> 
     assert str(caught.value).startswith(f"job needs {task.options.resources} and cannot run here: engine 'small' has ")
     assert limit in str(caught.value)
     larger = dataclasses.replace(capacity, cores=None, gpus=None, memory=None, nodes=None)
-    assert place(task, engines(small=FakeEngine(capacity=capacity), large=FakeEngine(capacity=larger))) == "large"
+    assert place(task, engines(small=FakeEngine(capacity=capacity), large=FakeEngine(capacity=larger)))[0] == "large"
 
 
 def test_exactly_what_an_engine_has() -> None:
     whole = Capacity(cores=4, gpus=2, memory=100, nodes=1)
     task = asking(node_count=1, cpu_cores_per_process=4, gpu_cores_per_process=2, memory=100)
-    assert place(task, engines(small=FakeEngine(capacity=whole))) == "small"
+    assert place(task, engines(small=FakeEngine(capacity=whole)))[0] == "small"
 
 
 def test_a_refusal_names_every_engine() -> None:
@@ -118,9 +118,9 @@ def test_the_placer_answers_as_place_does() -> None:
     placer = Placer(here)
     four = Options(resources=Resources(cpu_cores_per_process=4))
     for _ in range(3):
-        assert placer(Task(Call(print), options=four)) == ("calls", 4, True)
-        assert placer(Task(Command("true"), options=four)) == ("shell", 4, False)
-        assert placer(Task(Call(print))) == ("calls", 1, True)
+        assert placer(Task(Call(print), options=four)) == (("calls",), 4, True)
+        assert placer(Task(Command("true"), options=four)) == (("shell",), 4, False)
+        assert placer(Task(Call(print))) == (("calls",), 1, True)
 
 
 def test_the_placer_does_not_mix_up_options_that_live_one_after_another() -> None:
@@ -128,7 +128,14 @@ def test_the_placer_does_not_mix_up_options_that_live_one_after_another() -> Non
     for index in range(3_000):  # far more than it remembers, at addresses that are used again
         cores = index % 7 + 1
         options = Options(resources=Resources(cpu_cores_per_process=cores), engine=("first", "second")[index % 2])
-        assert placer(Task(Call(print), options=options))[:2] == (options.engine, cores)
+        assert placer(Task(Call(print), options=options))[:2] == ((options.engine,), cores)
+
+
+def test_all_that_can_in_their_order_but_only_those_that_stop_as_the_first_does() -> None:
+    stops = BOTH | {Capability.CANCEL_RUNNING}
+    here = engines(first=FakeEngine(CALLS), other=FakeEngine(stops), shell=FakeEngine(COMMANDS), third=FakeEngine(BOTH))
+    assert place(calling(), here) == ("first", "other", "third")
+    assert Placer(here)(calling())[0] == ("first", "third")
 
 
 def test_the_placer_refuses_each_time() -> None:

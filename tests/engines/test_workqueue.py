@@ -23,7 +23,7 @@ from harmony.core.task import Command, TaskState
 from harmony.engines.workqueue import WorkQueueEngine
 from harmony.errors import ConfigError, EngineError, WorkerLost
 from harmony.resources import Resources
-from harmony.sites import here
+from harmony.sites import Blocks, here
 
 PATIENCE = 30.0
 pytestmark = pytest.mark.skipif(
@@ -230,5 +230,25 @@ def test_gpus_are_shown_as_the_worker_sees_them(monkeypatch: pytest.MonkeyPatch,
         gate.open()
         driver.ends_of(tasks)
         assert driver.result(driver.call(works.visible_gpus)) == "5,7"
+    finally:
+        driver.close()
+
+
+def test_blocks_come_and_go_with_the_work(gate: Gate, news: News) -> None:
+    """The block whose hand has a long task stays; the other is given back."""
+    site = dataclasses.replace(here(1), blocks=Blocks(min=0, init=0, max=2, idle=0.2))
+    driver = Driver(WorkQueueEngine(1, site=site), PATIENCE)
+    try:
+        short_gate = Gate(Path(f"{gate.path}-short"))
+        hands = []
+        for opens in (short_gate, gate):
+            driver.submit(driver.call(works.hold, opens.path, news.path))
+            hands += news.numbers()
+        short_gate.open()
+        processes.wait_gone(hands[0], PATIENCE)
+        os.kill(hands[1], 0)  # it is there
+        gate.open()
+        assert driver.result(driver.call(works.square, 3)) == 9
+        assert not [update for update in driver.updates if update.error is not None]
     finally:
         driver.close()

@@ -293,3 +293,16 @@ def test_a_protocol_that_is_not_known_is_refused(tmp_path: Path) -> None:
             assert worker.recv(4096) == b""
     finally:
         desk.close()
+
+
+def test_a_worker_of_the_newer_protocol_counts_in_fractions(tmp_path: Path) -> None:
+    """As that of cctools 8 was seen to; Debian has none."""
+    desk = Desk(tmp_path, password=None)
+    try:
+        with socket.create_connection(("127.0.0.1", desk.port), PATIENCE) as worker:
+            worker.sendall(b"workqueue 11 new Linux x86_64 8.0.0\nresource cores 2.000000 2.000000 2.000000\n")
+            worker.sendall(b"resource memory 24103.000000 0 0\ninfo end_of_resource_update 0\n")
+            _, joined = desk.hear()
+            assert joined.resources == {"cores": 2, "memory": 24103, "disk": 0, "gpus": 0}
+    finally:
+        desk.close()

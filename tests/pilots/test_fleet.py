@@ -141,9 +141,25 @@ def test_growing_and_shrinking(harbour: Harbour) -> None:
     assert len(told.of(BlockQueued)) == 4
 
 
-def test_a_block_whose_size_only_its_workers_know(harbour: Harbour) -> None:
-    site = Site("harbour", work_directory=str(harbour.work), blocks=Blocks(max=4))
-    assert site.block_cores == len(os.sched_getaffinity(0))
+def test_blocks_are_not_ended_under_work_that_nobody_has_counted_by_block(harbour: Harbour) -> None:
+    told = harbour.fleet(harbour.site(blocks=Blocks(init=2, max=2, idle=0.05)))
+    told.fleet.demand(0, 2)
+    blocks = {told.block(), told.block()}
+    for busy in (None, {}, {"block-1": 1}):
+        told.fleet.demand(0, 2, busy)
+    told.fleet.demand(0, 1, {"block-2": 1})
+    assert told.hear(BlockEnded).block == "block-1"
+    assert blocks == {"block-1", "block-2"}
+
+
+def test_a_demand_that_changes_nothing_wakes_nobody(harbour: Harbour) -> None:
+    told = harbour.fleet(harbour.site(blocks=Blocks(max=1)))
+    told.block()
+    told.fleet.demand(10_000, 1)
+    for waiting in range(10_000, 1, -1):
+        told.fleet.demand(waiting, 1)
+    assert told.fleet._events.qsize() <= 1
+    assert not told.of(BlockEnded)
 
 
 def test_an_engine_that_fails_to_listen_ends_nothing(harbour: Harbour, caplog: pytest.LogCaptureFixture) -> None:

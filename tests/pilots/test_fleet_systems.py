@@ -16,7 +16,7 @@ from harmony.sites import Blocks
 #: What these need before they give a job several cores.
 ATTRIBUTES = {"sge": {"sge.pe": "smp"}}
 #: A job there is not told its own id.
-NAMELESS = {"htcondor"}
+NAMELESS = {"flux", "htcondor"}
 
 
 @pytest.mark.parametrize("name", systems.EMULATED)

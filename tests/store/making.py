@@ -44,7 +44,7 @@ def work(*args: Any, **kwargs: Any) -> None:
 def record(id: int, task: Task | None = None, parents: Sequence[TaskFuture[Any]] = (), **more: Any) -> Record:
     """Make the record of a task that was accepted and started just now; `more` are attributes to set."""
     task = task or Task(Call(work, (id,)), "work")
-    made = Record(TaskFuture(id, task.name, OWNER, True), task, "local", 1, parents)
+    made = Record(TaskFuture(id, task.name, OWNER, True), task, ("local",), 1, parents)
     made.accepted = made.started = time.monotonic()
     made.key = b"key %012d" % id
     made.future.place = "local-1"

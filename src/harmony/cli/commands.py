@@ -32,6 +32,7 @@ def main() -> NoReturn:
 
 #: Commands that are imported when they are asked for, and where they are.
 _ELSEWHERE = {
+    "doctor": "harmony.cli.doctor",
     "export": "harmony.cli.export",
     "gc": "harmony.cli.history",
     "job": "harmony.cli.job",

@@ -29,6 +29,7 @@ from functools import partial
 from typing import Any
 
 from harmony.core import graph
+from harmony.core.balance import Balance
 from harmony.core.data import File
 from harmony.core.delivery import Delivery
 from harmony.core.engine import Capability, Engine, Notice, Update
@@ -67,6 +68,8 @@ class Kernel:
         self._journal_ended = False
         self._unsafe = 0  # tasks that have ended, and that the journal does not have yet
         self._ledger = Ledger(self._post, bus, time.time, self._roster.able(Capability.SHARED_MEMORY))
+        if len(self._engines) > 1:
+            self._ledger.balance = Balance(self._engines)
         self.tally = self._ledger.tally
         self._place = Placer(self._engines)
         self._ids = itertools.count(1)
@@ -115,13 +118,13 @@ class Kernel:
         """
         if self._closed:
             raise WorkflowClosedError(f"workflow {self._name!r} {self._why_closed}; {task.name} was not accepted")
-        engine, cores, can_stop = self._place(task)
+        engines, cores, can_stop = self._place(task)
         future: TaskFuture[Any] = TaskFuture(next(self._ids), task.name, self, stoppable and can_stop)
         work = task.work
         parents: Sequence[Future[Any]] = ()
         if task.inputs or task.outputs or not (type(work) is Call and graph.is_plain(work.args, work.kwargs)):
             task, parents = self._parents(task, future)
-        self._inbox.put(Record(future, task, engine, cores, parents))
+        self._inbox.put(Record(future, task, engines, cores, parents))
         if self._in_caller:
             self._pump()
         elif self._stopping:

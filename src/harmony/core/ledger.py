@@ -48,6 +48,7 @@ from harmony.core.task import NEXT, Call, Command, Join, TaskState, Template, Wo
 from harmony.errors import CycleError, DependencyError, HarmonyError
 
 if TYPE_CHECKING:
+    from harmony.core.balance import Balance
     from harmony.core.memo import Memo
 
 
@@ -70,6 +71,7 @@ class Ledger:
         self._bus = bus
         self._clock = clock
         self.memo: Memo | None = None
+        self.balance: Balance | None = None
         self._sharing = sharing
         self.now = 0.0
         self.entries: list[Entry] = []
@@ -204,6 +206,8 @@ class Ledger:
             elif step is not None:
                 self._recall(record, step)
                 return
+        if record.others and engine is record.engine and self.balance is not None:
+            engine = record.engine = self.balance.choose(record)
         self._enter(record, TaskState.SUBMITTED)
         batch = self.outbox.get(engine)
         if batch is None:
@@ -382,6 +386,8 @@ class Ledger:
             self.tally.fail(future.name, error)
 
     def _enter(self, record: Record, state: TaskState) -> None:
+        if self.balance is not None:
+            self.balance.moved(record, state)
         self.tally.move(record.state, state)
         record.state = state
 

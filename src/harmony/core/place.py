@@ -8,11 +8,12 @@ from harmony.core.engine import Capability, Capacity, Engine
 from harmony.core.task import Call, Join, Options, Task
 from harmony.errors import ConfigError, ResourceError
 
-Placement = tuple[str, int, bool]
+#: Names of engines, the cores that the task takes, and whether it can be stopped while it runs.
+Placement = tuple[tuple[str, ...], int, bool]
 
 
-def place(task: Task, engines: Mapping[str, Engine]) -> str:
-    """Return the name of the first engine that can run the task, or of the one it asks for.
+def place(task: Task, engines: Mapping[str, Engine]) -> tuple[str, ...]:
+    """Return the names of the engines that can run the task, in their order; or of the one it asks for.
 
     Raises `ConfigError` for an engine that the workflow does not have, and `ResourceError`, saying what
     there is, when no engine can run it.
@@ -21,12 +22,15 @@ def place(task: Task, engines: Mapping[str, Engine]) -> str:
     if wanted is not None and wanted not in engines:
         raise ConfigError(f"{task.name} asks for engine {wanted!r}; this workflow has: {', '.join(engines)}")
     candidates = engines if wanted is None else {wanted: engines[wanted]}
-    reasons = []
+    able, reasons = [], []
     for name, engine in candidates.items():
         lacking = _lacking(task, engine)
-        if not lacking:
-            return name
-        reasons.append(f"engine {name!r} has {lacking}")
+        if lacking:
+            reasons.append(f"engine {name!r} has {lacking}")
+        else:
+            able.append(name)
+    if able:
+        return tuple(able)
     raise ResourceError(f"{task.name} needs {task.options.resources} and cannot run here: {'; '.join(reasons)}")
 
 
@@ -77,15 +81,19 @@ class Placer:
         self._known: dict[tuple[type, int], tuple[Options, Placement]] = {}
 
     def __call__(self, task: Task) -> Placement:
-        """Return the engine's name, the cores the task takes, and whether it can be stopped while it runs."""
+        """Return where it can run: of engines where it can be stopped, and others, only those like the first."""
         key = (type(task.work), id(task.options))
         known = self._known.get(key)
         if known is not None and known[0] is task.options:
             return known[1]
-        name = place(task, self._engines)
-        can_stop = Capability.CANCEL_RUNNING in self._engines[name].capabilities
-        placement = (name, task.options.resources.cores, can_stop)
+        able = place(task, self._engines)
+        can_stop = self._can_stop(able[0])
+        alike = tuple(name for name in able if self._can_stop(name) == can_stop)
+        placement = (alike, task.options.resources.cores, can_stop)
         if len(self._known) >= 1024:
             self._known.clear()
         self._known[key] = (task.options, placement)
         return placement
+
+    def _can_stop(self, name: str) -> bool:
+        return Capability.CANCEL_RUNNING in self._engines[name].capabilities

@@ -34,12 +34,12 @@ class Record(Submission):
     """
 
     __slots__ = (
-        "accepted", "cores", "data", "engine", "failures", "future", "inputs", "key", "losses", "origin", "parents",
-        "path", "paths", "started", "state", "successors", "unresolved", "usage", "waiting",
+        "accepted", "cores", "data", "engine", "failures", "future", "inputs", "key", "losses", "origin", "others",
+        "parents", "path", "paths", "started", "state", "successors", "unresolved", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, future: TaskFuture[Any], task: Task, engine: str, cores: int, parents: Sequence[Future[Any]]
+        self, future: TaskFuture[Any], task: Task, engines: tuple[str, ...], cores: int, parents: Sequence[Future[Any]]
     ) -> None:
         work, self.name, self.options, self.inputs, outputs = task
         self.id = future.id
@@ -50,7 +50,8 @@ class Record(Submission):
         self.outputs = tuple(map(str, outputs)) if outputs else ()
         self.future = future
         future._record = self
-        self.engine = engine
+        self.engine = engines[0]
+        self.others = engines[1:]
         self.cores = cores
         self.parents = parents
         self.state = TaskState.WAITING

@@ -159,7 +159,7 @@ def dump_exception(error: BaseException) -> bytes:
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     stand_in = (name, text_of(error), text)
     near = None
-    forms = (
+    forms: tuple[Any, ...] = (
         _Reduced.of(error) or error,
         (type(error), error.args, dict(error.__dict__)),
         (type(error), error.args, {}),

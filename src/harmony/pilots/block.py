@@ -6,21 +6,21 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from harmony.errors import ConfigError, shown
 from harmony.jobs import Job, JobAttributes, JobExecutor, JobSpec, JobState, JobStatus, Reason, ResourceSpecV1
-from harmony.pilots.policy import STEADY, View
+from harmony.pilots.policy import STEADY, Need, View
 from harmony.sites import Site
 
 #: How long the job of a block may take where nothing limits it.
-_ENDLESS = timedelta(days=20)
-#: Where a job finds its own native id; that of a job of this machine is its session's.
+_ENDLESS = timedelta(days=365)
+#: Where a job finds its own native id, on systems that tell it; that of a job of this machine is its session's.
 _OWN_ID = {
-    "slurm": "$SLURM_JOB_ID", "pbs": "$PBS_JOBID", "pbs_classic": "$PBS_JOBID", "nqsv": "$PBS_JOBID",
-    "sge": "$JOB_ID", "lsf": "$LSB_JOBID", "cobalt": "$COBALT_JOBID", "oar": "$OAR_JOB_ID", "flux": "$FLUX_JOB_ID",
+    "slurm": "$SLURM_JOB_ID", "pbs": "$PBS_JOBID", "pbs_classic": "$PBS_JOBID", "nqsv": "${PBS_JOBID#*:}",
+    "sge": "$JOB_ID", "lsf": "$LSB_JOBID", "cobalt": "$COBALT_JOBID", "oar": "$OAR_JOB_ID",
     "local": '$(read -r stat </proc/$$/stat && set -- ${stat##*) } && echo "$4")',
 }  # fmt: skip
 #: A block that was lost is replaced by another one of ours, not put back into the queue behind our back.
@@ -162,8 +162,6 @@ class Block:
         self.workers = 0
         #: When the first worker connected.
         self.seen: float | None = None
-        #: Cores of it that have work, where the engine says so.
-        self.busy: int | None = None
         self.idle_since: float | None = None
         #: Why we have it end, once we do, and when it is to be asked to (again).
         self.stopping: str | None = None
@@ -184,10 +182,10 @@ class Block:
         """Whether it has had workers for so long that all seems well."""
         return self.seen is not None and now - self.seen >= STEADY
 
-    def view(self, now: float, waiting: int, running: int) -> View:
+    def view(self, now: float, need: Need, busy: Mapping[str, int] | None) -> View:
         """Return it as a decision sees it, having noted whether it has anything to do."""
-        works = running > 0 and self.workers > 0 and self.busy != 0
-        if waiting or works:
+        works = need.running > 0 and self.workers > 0 and (busy is None or busy.get(self.id, 0) > 0)
+        if need.waiting or works:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = now

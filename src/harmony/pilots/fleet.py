@@ -20,7 +20,7 @@ from harmony.jobs import Job, JobExecutorConfig, JobState, JobStatus
 from harmony.pilots.block import Block
 from harmony.pilots.facts import BlockEnded, BlockQueued, BlockRunning, Exhausted, Fact
 from harmony.pilots.footing import Footing
-from harmony.pilots.policy import Need, Past, decide, pause
+from harmony.pilots.policy import Need, Past, decide, needed, pause
 from harmony.sites import Site
 
 _log = logging.getLogger("harmony")
@@ -32,6 +32,10 @@ _MARGIN, _LONGEST_MARGIN = 0.1, 60.0
 _CLOSING = 60.0
 #: Seconds for which a job may tell of itself whose submission had no good answer, and between two looks.
 _LOST, _LOOK = 120.0, 1.0
+
+
+def _look() -> None:
+    """There is something new to be decided about."""
 
 
 class Fleet:
@@ -64,7 +68,8 @@ class Fleet:
         self._blocks: dict[str, Block] = {}
         self._lost: dict[str, float] = {}
         self._ends: Mapping[str, float] = {}
-        self._need = Need()
+        self._said: tuple[Need, Mapping[str, int] | None] = (Need(), None)
+        self._meant: object = None
         self._past = Past()
         self._count = 0
         self._complaint = ""
@@ -86,12 +91,19 @@ class Fleet:
         self._thread.start()
 
     def demand(self, waiting_cores: int, running_cores: int, busy: Mapping[str, int] | None = None) -> None:
-        """Say how many cores of work wait for workers, and how many have them.
+        """Say how many cores of work wait for workers, and how many have them. It may be said as often as it changes.
 
-        `busy` says how many of each block's cores have work, where the engine knows; without it no block is given back
-        while any work runs, for none is ended under its work.
+        `busy` says how many of each block's cores have work, where the engine knows. Without it, or while its counts
+        are less than `running_cores` in all, no block is given back while any work runs: none is ended under its work.
         """
-        self._post(partial(self._demanded, Need(waiting_cores, running_cores), busy))
+        need = Need(waiting_cores, running_cores)
+        if busy is not None and sum(busy.values()) < running_cores:
+            busy = None
+        self._said = need, busy
+        meaning = self._meaning(need, busy)
+        if meaning != self._meant:
+            self._meant = meaning
+            self._post(_look)
 
     def connected(self, block_id: str, workers: int) -> None:
         """Say how many workers of a block are there now."""
@@ -119,6 +131,13 @@ class Fleet:
             self._post(self._close)
             if self._thread is not threading.current_thread():
                 self._thread.join()
+
+    def _meaning(self, need: Need, busy: Mapping[str, int] | None) -> object:
+        """What of a demand can make a difference, so that the thread is not woken by every task."""
+        cores = self._cores
+        blocks = needed(need, self.site.blocks, cores or 1)
+        idle = None if busy is None else frozenset(block for block, cores in busy.items() if cores)
+        return cores, blocks, need.waiting > 0, need.running > 0, idle
 
     # -- the thread -----------------------------------------------------------------------------------
 
@@ -182,8 +201,9 @@ class Fleet:
         if self._past.is_exhausted(policy) and not self._blocks:
             self._give_up()
             return None
-        views = [block.view(now, *self._need) for block in self._blocks.values()]
-        actions = decide(now, self._need, views, self._past, policy, self._cores)
+        need, busy = self._said
+        views = [block.view(now, need, busy) for block in self._blocks.values()]
+        actions = decide(now, need, views, self._past, policy, self._cores)
         for block_id in actions.stop:
             self._blocks[block_id].stopping = "stopped"
         again = actions.again
@@ -303,11 +323,6 @@ class Fleet:
             self._past = self._past.failed(now, block.submitted, seen=block.seen is not None)
         if block.is_told:
             self._tell_fact(BlockEnded(block.id, reason, in_time, message))
-
-    def _demanded(self, need: Need, busy: Mapping[str, int] | None) -> None:
-        self._need = need
-        for block in self._blocks.values():
-            block.busy = None if busy is None else busy.get(block.id, 0)
 
     def _has_workers(self, block_id: str, workers: int) -> None:
         block = self._blocks.get(block_id)

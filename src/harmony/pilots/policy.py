@@ -133,8 +133,13 @@ def _wanted(need: Need, alive: Sequence[View], past: Past, policy: Blocks, cores
         grows = need.waiting > 0 and all(block.workers for block in alive)
         wanted = len(alive) + grows
     else:
-        wanted = math.ceil((need.waiting + need.running) * policy.parallelism / cores)
+        wanted = needed(need, policy, cores)
     return min(max(wanted, policy.min, 1), policy.max)
+
+
+def needed(need: Need, policy: Blocks, cores: int) -> int:
+    """How many blocks of so many cores the work makes use of, at most as many as there may be."""
+    return min(math.ceil((need.waiting + need.running) * policy.parallelism / cores), policy.max)
 
 
 def _surplus(now: float, alive: Sequence[View], count: int, policy: Blocks) -> Actions:

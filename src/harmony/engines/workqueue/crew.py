@@ -25,7 +25,7 @@ from harmony.engines.workqueue import frames
 
 #: Where a crew finds its orders, and the mark that all it starts carries.
 VARIABLE, MARK = "HARMONY_CREW", "HARMONY_WORKQUEUE"
-#: Seconds that a task is given to end, a driver to answer, and so many hands may die before one has begun.
+#: Seconds that a task is given to end, a driver to answer; so many hands, or crews, may die before one has begun.
 GRACE, PATIENCE, TRIES = 1.0, 30.0, 3
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from harmony.engines.workqueue.crew import MARK, VARIABLE, Orders
+from harmony.engines.workqueue.crew import MARK, TRIES, VARIABLE, Orders
 from harmony.engines.workqueue.hands import Crew, Hand, Load
 from harmony.engines.workqueue.loop import Connection, Loop
 from harmony.engines.workqueue.manager import Manager
@@ -69,6 +69,7 @@ class Crews:
         self._open: dict[Crew, None] = {}
         self._brief: dict[Hand, None] = {}
         self._loads: dict[int, Load] = {}
+        self._failures: dict[Worker, int] = {}
         self._disbanded: Callable[[], None] | None = None
 
     # -- for the engine, in the loop's thread -----------------------------------------------------------
@@ -102,6 +103,10 @@ class Crews:
                 self._let_go(crew)
         self._check_disbanded()
 
+    def busy(self) -> list[tuple[Worker, int]]:
+        """Return how many hands of each worker have something to do. From any thread, of about now."""
+        return [(crew.worker, crew.most["cores"] - crew.cores) for crew in list(self._crews.values())]
+
     # -- what the manager tells -------------------------------------------------------------------------
 
     def joined(self, worker: Worker) -> None:
@@ -113,6 +118,7 @@ class Crews:
 
     def left(self, worker: Worker) -> None:
         """See `Host`."""
+        self._failures.pop(worker, None)
 
     def ended(self, number: int, outcome: Outcome) -> None:
         """See `Host`. A crew has ended: its worker has gone, or something is wrong with it."""
@@ -125,15 +131,17 @@ class Crews:
         self._dissolve(crew)
         if outcome.status is None:
             return
-        if crew.has_worked:
-            self._hire(crew.worker)
+        worker = crew.worker
+        self._failures[worker] = 0 if crew.has_worked else self._failures.get(worker, 0) + 1
+        if self._failures[worker] < TRIES:
+            self._hire(worker)
             return
-        crew.worker.dismiss()
+        worker.dismiss()
         if not self._crews:
             said = outcome.stdout.decode(errors="replace").strip()[-2000:]
             self._employer.useless(
                 EngineError(
-                    f"the worker of Work Queue on {crew.worker.name} cannot run Python tasks: what was started there "
+                    f"the worker of Work Queue on {worker.name} cannot run Python tasks: what was started there "
                     f"ended with exit code {outcome.exit_code}; Harmony must be installed there, for {sys.executable}, "
                     f"and this host must be reachable. It said: {said or 'nothing'}"
                 )

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -128,6 +129,14 @@ class WorkQueueEngine(BlockEngine):
         only = parcel.only
         load = Load(parcel.number, parcel.blob, is_short=only is None) if only is None else _load(parcel, only)
         self._loop.post(partial(self._crews.give, load))
+
+    def _fed(self, waiting: int, running: int) -> None:
+        if self.site.blocks.max > 1:
+            busy: Counter[str] = Counter()
+            for worker, hands in self._crews.busy():
+                busy[_block_of(worker)] += hands * self._share
+            self._busy = dict(busy)
+        super()._fed(waiting, running)
 
     def _withdraw(self, parcel: Parcel) -> None:
         self._loop.post(partial(self._crews.withdraw, parcel.number))

@@ -187,7 +187,7 @@ class Worker:
             raise wire.ProtocolError(f"it speaks protocol {protocol}; {known} are known here")
 
     def _learn(self, message: wire.Message) -> None:
-        name, total = message.words[1], int(message.words[2])
+        name, total = message.words[1], int(float(message.words[2]))
         if name in self.resources:
             self.free[name] += total - self.resources[name]
             self.resources[name] = total
