@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -11,6 +12,11 @@ from pathlib import Path
 
 import pytest
 from tests.engines.rig import PATIENCE, ROOT
+
+from harmony.conformance.engines import EngineSuite, Subject
+from harmony.conformance.engines.suite import LEVELS, level_of
+from harmony.conformance.plugin import option
+from harmony.errors import ConfigError, PluginError
 
 #: An engine that breaks a promise, and the test that finds it.
 BROKEN = [
@@ -85,15 +91,36 @@ def test_an_engine_is_asked_for(tmp_path: Path) -> None:
     assert "say which engines: --engine NAME" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--engine", "thread"], "there is no engine 'thread'; did you mean 'threads'?"),
-        (["--engine", "threads", "--engine-option", "workers"], "'workers' is not KEY=VALUE, such as workers=4"),
-        (["--engine", "threads", "--engine-option", "workers=0"], "workers=0 must be a whole number"),
-    ],
-)
-def test_what_cannot_be_made(tmp_path: Path, options: list[str], words: str) -> None:
-    done = suite(tmp_path, *options, "-k", "it_is_an_engine")
-    assert done.returncode != 0
-    assert words in done.stdout + done.stderr
+def test_options_of_the_constructor() -> None:
+    given = ["workers=4", "site=perlmutter", "name='a=b'", "gpus=[0, 1]", "flag=True", "empty="]
+    expected = {"workers": 4, "site": "perlmutter", "name": "a=b", "gpus": [0, 1], "flag": True, "empty": ""}
+    assert dict(map(option, given)) == expected
+    for wrong in ("workers", "=4", "two words=4"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not KEY=VALUE"):
+            option(wrong)
+
+
+def test_what_cannot_be_made() -> None:
+    with pytest.raises(PluginError, match="there is no engine 'thread'; did you mean 'threads'"):
+        Subject("thread").make()
+    with pytest.raises(ConfigError, match="workers=0 must be a whole number"):
+        Subject("threads", {"workers": 0}).make()
+    with pytest.raises(ConfigError, match="lacks some of the methods of an Engine"):
+        Subject("builtins:object").make()
+
+
+def test_engines_are_made_with_two_workers_unless_they_take_none() -> None:
+    assert Subject("threads").make().capacity.cores == 2
+    assert Subject("threads", {"workers": 3}).make().capacity.cores == 3
+    assert Subject("tests.engines.faulty:Crowded").make().capacity.cores == 2
+
+
+def test_every_promise_has_a_level_and_a_name_of_its_own() -> None:
+    names: dict[str, type] = {}
+    for base in EngineSuite.__mro__:
+        for name in vars(base):
+            if name.startswith("test_"):
+                assert name not in names, f"{base.__name__} and {names[name].__name__} both have {name}"
+                names[name] = base
+                assert level_of(EngineSuite, name) in LEVELS, name
+    assert len(names) > 80

@@ -36,6 +36,7 @@ def vine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType
     worker.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_INS / "vine_worker.py"}" "$@"\n')
     worker.chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(STAND_INS))
     monkeypatch.syspath_prepend(str(STAND_INS))
     yield importlib.import_module("ndcctools.taskvine")
     for name in [name for name in sys.modules if name.partition(".")[0] == "ndcctools"]:
@@ -126,6 +127,18 @@ def kill_its_worker_once(marker: str) -> str:
         return "done"
     os.kill(os.getppid(), signal.SIGKILL)
     return "its worker was killed"
+
+
+@pytest.mark.slow
+class TestStandIn(EngineSuite):
+    """Our side of it keeps all promises: two slots on one worker of the stand-in, which waits in whole seconds too."""
+
+    engine = "harmony.engines.taskvine:TaskVineEngine"
+    options: ClassVar = {"workers": 2}
+
+    @pytest.fixture(autouse=True)
+    def with_stand_in(self, vine: ModuleType) -> None:
+        """Have the stand-in there, for drivers in processes of their own too."""
 
 
 @pytest.mark.skipif(

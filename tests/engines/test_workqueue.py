@@ -76,13 +76,16 @@ def test_a_worker_that_is_killed_leaves_nothing_and_is_replaced(driver: Driver, 
     assert driver.result(driver.call(works.square, 3)) == 9
 
 
-def test_a_crew_that_is_killed_is_replaced_on_the_same_worker(driver: Driver, news: News) -> None:
+@pytest.mark.parametrize("who", ["keeper", "boss"])
+def test_a_crew_that_is_killed_is_replaced_on_the_same_worker(driver: Driver, news: News, who: str) -> None:
     task = driver.call(works.hold_for_ever, news.path)
     driver.submit(task)
     (hand,) = news.numbers()
     (worker,) = programs("work_queue_worker")
-    (keeper,) = processes.children(worker)
-    os.kill(keeper, signal.SIGKILL)
+    (killed,) = processes.children(worker)
+    if who == "boss":
+        (killed,) = processes.children(killed)
+    os.kill(killed, signal.SIGKILL)
     assert isinstance(driver.end_of(task).error, WorkerLost)
     processes.wait_gone(hand, PATIENCE)
     assert driver.result(driver.call(works.square, 3)) == 9
@@ -252,3 +255,24 @@ def test_blocks_come_and_go_with_the_work(gate: Gate, news: News) -> None:
         assert not [update for update in driver.updates if update.error is not None]
     finally:
         driver.close()
+
+
+def kill_my_boss() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    works.pass_gate("/dev/null")
+
+
+def test_whoever_is_killed_each_task_ends_once(driver: Driver) -> None:
+    """Hands kill themselves and their boss, in between what works and what is cancelled."""
+    good = [driver.call(works.square, number) for number in range(600)]
+    bad = [driver.call(kill_my_boss if number % 5 == 0 else works.kill_myself) for number in range(20)]
+    for place, task in enumerate(bad):
+        driver.submit(*good[30 * place : 30 * place + 30], task)
+        driver.cancel(*good[30 * place + 25 : 30 * place + 28])
+    ends = driver.ends_of([*good, *bad])
+    driver.check()
+    assert {type(end.error) for end in ends[len(good) :]} == {WorkerLost}
+    for number, end in enumerate(ends[: len(good)]):
+        assert end.state is TaskState.CANCELLED or isinstance(end.error, WorkerLost) or end.result == number * number
+    assert sum(end.state is TaskState.DONE for end in ends) > 300
+    assert driver.result(driver.call(works.square, 3)) == 9

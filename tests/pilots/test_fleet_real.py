@@ -60,7 +60,8 @@ def test_workers_on_all_nodes_of_blocks_that_come_and_go(harbour: Harbour) -> No
     assert sorted(node for _, node in lines) == ["n1", "n2", "n3", "n4"]
     remaining = told.fleet.remaining()
     assert remaining is not None
-    assert 0 < remaining <= 270.0 == told.fleet.walltime
+    assert 0 < remaining <= 294.0
+    assert told.fleet.walltime == 270.0
     told.fleet.demand(0, 8, {"block-2": 8})
     assert told.hear(BlockEnded).block == "block-1"
     told.fleet.demand(0, 0)

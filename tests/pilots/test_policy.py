@@ -120,14 +120,48 @@ def test_refusals_for_the_moment_are_patient_and_end() -> None:
     assert past.submitted().refusals == 0
 
 
+LONG = Need(4, 4, longest=600.0)
+
+
+def test_a_task_that_no_block_has_time_for_gets_one_more() -> None:
+    late = [View("a", 4, None, left=599.0), View("b", 4, None, left=100.0)]
+    assert decide(0.0, LONG, late, BEGUN, Blocks(max=3), 4) == Actions(start=1)
+    queued = View("c", 0, None)
+    assert decide(0.0, LONG, [*late, queued], BEGUN, Blocks(max=4), 4) == Actions()
+    unlimited = View("c", 4, None, left=None)
+    assert decide(0.0, LONG, [*late, unlimited], BEGUN, Blocks(max=4), 4) == Actions()
+
+
+def test_an_empty_block_makes_room_for_a_fresh_one() -> None:
+    busy, empty, emptier = (
+        View("a", 4, None, left=50.0), View("b", 4, None, left=500.0, is_empty=True),
+        View("c", 4, None, left=400.0, is_empty=True),
+    )  # fmt: skip
+    policy = Blocks(max=3)
+    assert decide(0.0, LONG, [busy, empty, emptier], BEGUN, policy, 4) == Actions(stop=("c",))
+    ending = emptier._replace(ending=True)
+    assert decide(0.0, LONG, [busy, empty, ending], BEGUN, policy, 4) == Actions(), "one at a time"
+    assert decide(0.0, LONG, [busy, empty], BEGUN, policy, 4) == Actions(start=1)
+    assert decide(0.0, LONG, [busy] * 3, BEGUN, policy, 4) == Actions(), "none is ended under its work"
+    failing = BEGUN.failed(0.0, -1.0, seen=False)
+    assert decide(9.0, LONG, [busy, empty, emptier], failing, policy, 4) == Actions(), "fresh ones may not work"
+
+
+def test_it_is_looked_again_when_the_time_of_the_last_block_gets_too_short() -> None:
+    blocks = [View("a", 4, None, left=700.0), View("b", 4, None, left=650.0)]
+    assert decide(10.0, LONG, blocks, BEGUN, Blocks(max=2), 4) == Actions(again=110.0)
+    assert decide(10.0, LONG._replace(waiting=0), blocks, BEGUN, Blocks(max=2), 4) == Actions()
+
+
 @given(st.integers(1, 10_000))
 def test_pauses_grow_to_a_limit(count: int) -> None:
     assert 1.0 <= pause(count) <= pause(count + 1) <= LONGEST_PAUSE
 
 
 VIEWS = st.builds(
-    View, st.uuids().map(str), st.integers(0, 8), st.none() | st.floats(0, 1000, allow_nan=False), st.booleans()
-)
+    View, st.uuids().map(str), st.integers(0, 8), st.none() | st.floats(0, 1000), st.booleans(),
+    st.none() | st.floats(0, 1000), st.booleans(),
+)  # fmt: skip
 POLICIES = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 5), st.floats(0.1, 1.0)).map(
     lambda given: Blocks(min=min(given[0], given[2]), init=min(given[1], given[2]), max=given[2], parallelism=given[3])
 )
@@ -135,7 +169,7 @@ PASTS = st.builds(
     Past, begun=st.booleans(), failures=st.integers(0, 5), short=st.integers(0, 5), refusals=st.integers(0, 5),
     resume=st.floats(0, 2000), counted=st.just(-math.inf),
 )  # fmt: skip
-NEEDS = st.builds(Need, st.integers(0, 1000), st.integers(0, 1000))
+NEEDS = st.builds(Need, st.integers(0, 1000), st.integers(0, 1000), st.none() | st.floats(0, 1000))
 
 
 @given(st.floats(0, 2000), NEEDS, st.lists(VIEWS, max_size=5), PASTS, POLICIES, st.none() | st.integers(1, 64))
@@ -149,10 +183,14 @@ def test_whatever_is_asked(
     assert not (actions.start and actions.stop)
     assert not actions.start or now >= past.resume
     assert actions.start <= 1 or not (past.short or past.refusals)
-    assert set(actions.stop) <= {
-        block.id for block in living if block.idle_since is not None and block.idle_since + policy.idle <= now
-    }
-    assert not actions.stop or len(living) - len(actions.stop) >= policy.min
+    idle = {block.id for block in living if block.idle_since is not None and block.idle_since + policy.idle <= now}
+    makes_room = {block.id for block in living if block.is_empty and block.left is not None}
+    if not set(actions.stop) <= idle:
+        assert len(actions.stop) == 1
+        assert actions.stop[0] in makes_room
+        assert need.longest is not None
+    elif actions.stop and need.longest is None:
+        assert len(living) - len(actions.stop) >= policy.min
     assert actions.again is None or actions.again > now
     if need and past.begun and not living and len(blocks) < policy.max:
         assert actions.start or actions.again is not None, "work waits, and nothing will ever happen"

@@ -78,7 +78,7 @@ def test_a_disk_that_is_full_for_a_while(disk: Project) -> None:
     assert "580000 216" in done.stdout
     assert len(disk.ran()) == 224, "large results, which are files of their own, are written at once or not at all"
     assert done.stderr.count("the store cannot be written (") == 1
-    assert "not in the store" not in done.stderr
+    assert done.stderr.count("4 tasks that have ended are not in the store") == 1
 
 
 def test_a_disk_that_stays_full(disk: Project) -> None:

@@ -139,7 +139,7 @@ def _show(date: str, findings: Sequence[Finding]) -> None:
 
 def _row(finding: Finding) -> tuple[str, ...]:
     versions = ", ".join(
-        number if len(finding.versions) == 1 and name.startswith(("harmony", finding.name)) else f"{name} {number}"
+        number if len(finding.versions) == 1 and name == finding.name else f"{name} {number}"
         for name, number in finding.versions.items()
     )
     took = "" if finding.seconds is None else seconds(finding.seconds)

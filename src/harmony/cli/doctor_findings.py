@@ -190,9 +190,8 @@ class _Trial:
         notes = self._notes()
         finding.times = {note["ended"]: note["seconds"] for note in notes if "ended" in note}
         finding.versions = finding.versions | {note["program"]: note["version"] for note in notes if "program" in note}
-        elsewhere = next((note["elsewhere"] for note in notes if "elsewhere" in note), None)
-        if elsewhere is not None:
-            finding.state, finding.missing = "missing", [elsewhere]
+        if missing := [note["missing"] for note in notes if "missing" in note]:
+            finding.state, finding.missing = "missing", missing
         elif problem := self._problem(notes):
             finding.state, finding.problem = "fails", problem
             with open(self._path("output"), encoding="utf-8", errors="replace") as stream:
@@ -216,5 +215,5 @@ class _Trial:
         if told is not None or code == 0:
             return told
         if code < 0:
-            return f"its process was killed by {signal.Signals(-code).name} while {_DOING.get(step, step)}"
+            return f"its process was ended by signal {-code} ({signal.strsignal(-code)}) while {_DOING.get(step, step)}"
         return f"its process ended with exit status {code} while {_DOING.get(step, step)}"

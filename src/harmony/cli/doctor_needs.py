@@ -136,18 +136,18 @@ def _look_at_commands(subject: Subject, point: EntryPoint) -> None:
 
     scheduler = point.load()
     if issubclass(scheduler, Scheduler):
-        subject.missing = [name for name in commands(scheduler()) if shutil.which(name) is None]
+        subject.missing = absent_commands(scheduler())
 
 
-def commands(scheduler: Scheduler) -> list[str]:
-    """The names of the programs that a scheduler's file has run for submitting, asking and cancelling."""
+def absent_commands(scheduler: Scheduler) -> list[str]:
+    """Return the programs that are not on the PATH, of those for submitting, asking and cancelling."""
     lines = (
         scheduler.submit_command("script"),
         scheduler.status_command(["1"]),
         scheduler.list_command(),
         scheduler.cancel_command(["1"]),
     )
-    return list(dict.fromkeys(map(_program, lines)))
+    return [name for name in dict.fromkeys(map(_program, lines)) if shutil.which(name) is None]
 
 
 def _program(command: Sequence[str]) -> str:

@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from harmony import plugins
-from harmony.errors import HarmonyError, text_of
+from harmony.cli.doctor_needs import absent_commands
+from harmony.errors import HarmonyError, PluginError, text_of
 
 if TYPE_CHECKING:
     from harmony.jobs import JobExecutor, Scheduler, Shell
@@ -45,8 +46,8 @@ _QSTAT: Mapping[str, str] = {
 _ASK_QSTAT = (["qstat", "--version"], ["qstat", "-help"])
 
 
-class Elsewhere(Exception):
-    """The system is not here, though commands of its names are."""
+class Missing(Exception):
+    """Something that is needed is not here; the text names it."""
 
 
 class Notes:
@@ -76,8 +77,8 @@ def main(text: str) -> int:
     trial = {"engine": try_engine, "scheduler": try_scheduler}[order["kind"]]
     try:
         trial(order, notes)
-    except Elsewhere as error:
-        notes.tell(elsewhere=str(error))
+    except Missing as error:
+        notes.tell(missing=str(error))
         return 0
     except BaseException as error:  # noqa: BLE001  whatever it is, it is what was asked for
         if not isinstance(error, HarmonyError):
@@ -101,13 +102,23 @@ def try_engine(order: Mapping[str, Any], notes: Notes) -> None:
     from harmony.jobs import Here
 
     with notes.step("import"):
-        plugins.load(plugins.ENGINES, order["name"])
+        _import_engine(order)
         _import_systems(order["packages"], order["modules"])
     for program in order["programs"]:
         if number := _number(_said(Here(), [program, "--version"])):
             notes.tell(program=program, version=number)
     if order["smoke"]:
         _smoke(order["name"], notes)
+
+
+def _import_engine(order: Mapping[str, Any]) -> None:
+    try:
+        plugins.load(plugins.ENGINES, order["name"])
+    except PluginError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and not order["packages"]:  # it does not say what it needs
+            raise Missing(f"the Python module {cause.name}") from error
+        raise
 
 
 def _import_systems(packages: Sequence[str], modules: Sequence[str]) -> None:
@@ -129,7 +140,7 @@ def _smoke(name: str, notes: Notes) -> None:
 
     with notes.step("start"):
         (engine,) = make_engines(name, None, workers=1).values()
-        workflow = harmony.Workflow("doctor", engine=engine, store=False).start()
+        workflow = harmony.Workflow("doctor", engines={name: engine}, store=False).start()
     try:
         if Capability.CALLS in engine.capabilities:
             with notes.step("call"):
@@ -172,6 +183,8 @@ def try_scheduler(order: Mapping[str, Any], notes: Notes) -> None:
     try:
         is_known = True
         if isinstance(executor, BatchJobExecutor):
+            if absent := absent_commands(executor.scheduler):
+                raise Missing(", ".join(absent))
             with notes.step("version"):
                 is_known = _tell_version(order["name"], executor.scheduler, Here(), notes)
         if order["smoke"]:
@@ -185,7 +198,7 @@ def try_scheduler(order: Mapping[str, Any], notes: Notes) -> None:
 
 
 def _tell_version(name: str, scheduler: Scheduler, shell: Shell, notes: Notes) -> bool:
-    """Tell the version; return whether this is surely the system. Raises `Elsewhere` when it is another one."""
+    """Tell the version; return whether this is surely the system. Raises `Missing` when it is another one."""
     if name not in _QSTAT:
         for command in _VERSIONS.get(name, ()):
             if number := _number(_said(shell, command)):
@@ -198,7 +211,7 @@ def _tell_version(name: str, scheduler: Scheduler, shell: Shell, notes: Notes) -
         return False
     other, text = found[0]
     if other != name:
-        raise Elsewhere(f"the commands here are those of {other}")
+        raise Missing(f"its commands (those of their names are {other}'s)")
     if number := _number(text):
         notes.tell(program=name, version=number)
     return True
@@ -225,7 +238,7 @@ def _ask_queue(executor: JobExecutor, is_known: bool) -> None:
     except HarmonyError as error:
         if is_known:
             raise
-        raise Elsewhere(f"the commands here seem to be those of another system: {error}") from error
+        raise Missing(f"its commands (those of their names seem to be another system's: {error})") from error
 
 
 def _run_job(executor: JobExecutor, wait: float) -> None:

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "with --pyargs harmony.conformance: hold this engine to the suite, a registered name or 'module:Class'; "
         "may be given several times"
     ))  # fmt: skip
-    add("--engine-option", action="append", default=[], type=_option, metavar="KEY=VALUE", help=(
+    add("--engine-option", action="append", default=[], type=option, metavar="KEY=VALUE", help=(
         "an argument for the engine's constructor: a Python value, or else a text; may be given several times"
     ))  # fmt: skip
     add("--engine-patience", type=float, default=60.0, metavar="SECONDS", help=(
@@ -42,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ))  # fmt: skip
 
 
-def _option(text: str) -> tuple[str, Any]:
+def option(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``."""
     import argparse
     import ast
 

@@ -182,14 +182,15 @@ class Block:
         """Whether it has had workers for so long that all seems well."""
         return self.seen is not None and now - self.seen >= STEADY
 
-    def view(self, now: float, need: Need, busy: Mapping[str, int] | None) -> View:
+    def view(self, now: float, need: Need, busy: Mapping[str, int] | None, ends: float | None) -> View:
         """Return it as a decision sees it, having noted whether it has anything to do."""
         works = need.running > 0 and self.workers > 0 and (busy is None or busy.get(self.id, 0) > 0)
         if need.waiting or works:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = now
-        return View(self.id, self.workers, self.idle_since, self.stopping is not None)
+        left = None if ends is None else ends - now
+        return View(self.id, self.workers, self.idle_since, self.stopping is not None, left, not works)
 
     def lateness(self, patience: float) -> float | None:
         """When its workers should have connected; None when they have, or it does not run."""

@@ -25,9 +25,10 @@ from harmony.sites import Site
 
 _log = logging.getLogger("harmony")
 
-#: What a block's walltime leaves to its tasks is less by this share of it, but by no more than so many seconds: for
-#: set-up lines, for clocks that differ, and for the end.
-_MARGIN, _LONGEST_MARGIN = 0.1, 60.0
+#: What a fresh block can give a task is less than its walltime by this share of it, but by no more than so many
+#: seconds, until its workers are there; and what is left of one that runs, for clocks differ and an end takes time.
+_STARTING, _LONGEST_START = 0.1, 300.0
+_ENDING, _LONGEST_END = 0.02, 30.0
 #: Seconds that blocks which are cancelled at the close may take to be gone; then they are left to the guard.
 _CLOSING = 60.0
 #: Seconds for which a job may tell of itself whose submission had no good answer, and between two looks.
@@ -74,6 +75,7 @@ class Fleet:
         self._count = 0
         self._complaint = ""
         self._cores = site.block_cores
+        self._fresh: float | None = None
         self._closing: float | None = None
         self._exhausted = False
         self._thread: threading.Thread | None = None
@@ -90,13 +92,25 @@ class Fleet:
         self._thread = threading.Thread(target=self._run, name=f"harmony-fleet-{self._name}", daemon=True)
         self._thread.start()
 
-    def demand(self, waiting_cores: int, running_cores: int, busy: Mapping[str, int] | None = None) -> None:
+    def demand(
+        self,
+        waiting_cores: int,
+        running_cores: int,
+        busy: Mapping[str, int] | None = None,
+        *,
+        longest: float | None = None,
+    ) -> None:
         """Say how many cores of work wait for workers, and how many have them. It may be said as often as it changes.
 
         `busy` says how many of each block's cores have work, where the engine knows. Without it, or while its counts
         are less than `running_cores` in all, no block is given back while any work runs: none is ended under its work.
+        `longest` is the longest walltime, in seconds, among the tasks that wait: where no block has so much time left,
+        a fresh one is started, if need be in the place of one that is empty.
         """
-        need = Need(waiting_cores, running_cores)
+        limit = self.walltime
+        if longest is not None and limit is not None and longest > limit:
+            longest = None  # no fresh one has so much either
+        need = Need(waiting_cores, running_cores, longest)
         if busy is not None and sum(busy.values()) < running_cores:
             busy = None
         self._said = need, busy
@@ -116,9 +130,15 @@ class Fleet:
 
     @property
     def walltime(self) -> float | None:
-        """Seconds that a fresh block gives a task: its walltime less a margin; None without a limit."""
+        """Seconds that a fresh block gives a task: its walltime less what its start may take; None without a limit.
+
+        It is less than before when the workers of a block took longer to come than was thought.
+        """
         limit = self.site.block_walltime
-        return None if limit is None else limit - min(_LONGEST_MARGIN, _MARGIN * limit)
+        if limit is None:
+            return None
+        promised = limit - min(_LONGEST_START, _STARTING * limit)
+        return promised if self._fresh is None else min(promised, self._fresh)
 
     def close(self) -> None:
         """Cancel all blocks and wait until they are gone; may be called again.
@@ -137,7 +157,7 @@ class Fleet:
         cores = self._cores
         blocks = needed(need, self.site.blocks, cores or 1)
         idle = None if busy is None else frozenset(block for block, cores in busy.items() if cores)
-        return cores, blocks, need.waiting > 0, need.running > 0, idle
+        return cores, blocks, need.waiting > 0, need.running > 0, need.longest, idle
 
     # -- the thread -----------------------------------------------------------------------------------
 
@@ -202,7 +222,7 @@ class Fleet:
             self._give_up()
             return None
         need, busy = self._said
-        views = [block.view(now, need, busy) for block in self._blocks.values()]
+        views = [block.view(now, need, busy, self._ends.get(block.id)) for block in self._blocks.values()]
         actions = decide(now, need, views, self._past, policy, self._cores)
         for block_id in actions.stop:
             self._blocks[block_id].stopping = "stopped"
@@ -303,9 +323,10 @@ class Fleet:
             return
         if status.state is JobState.ACTIVE and block.is_told:
             block.runs(status, now)
-            walltime = self.walltime
-            if walltime is not None and block.started is not None:
-                self._ends = {**self._ends, block.id: block.started + walltime}
+            limit = self.site.block_walltime
+            if limit is not None and block.started is not None:
+                ends = block.started + limit - min(_LONGEST_END, _ENDING * limit)
+                self._ends = {**self._ends, block.id: ends}
             self._tell_fact(BlockRunning(block.id))
         elif status.final:
             self._ended(block, now)
@@ -328,7 +349,10 @@ class Fleet:
         block = self._blocks.get(block_id)
         if block is None:
             return  # it has ended
-        block.connected(workers, time.monotonic())
+        now = time.monotonic()
+        if workers and block.seen is None and block_id in self._ends:
+            self._fresh = max(0.0, self._ends[block_id] - now)
+        block.connected(workers, now)
         if self.site.block_cores is None and workers:
             self._cores = max(workers, self._cores or 0)
 

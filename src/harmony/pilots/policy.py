@@ -22,10 +22,11 @@ SUBMISSIONS = 10
 
 
 class Need(NamedTuple):
-    """What there is to do, in cores."""
+    """What there is to do, in cores; `longest` is the longest walltime, in seconds, among the tasks that wait."""
 
     waiting: int = 0
     running: int = 0
+    longest: float | None = None
 
     def __bool__(self) -> bool:
         return self.waiting > 0 or self.running > 0
@@ -34,13 +35,17 @@ class Need(NamedTuple):
 class View(NamedTuple):
     """A block as a decision sees it.
 
-    `idle_since` is when it had nothing to do any more, None while it has. `ending`: it has been told to end.
+    `idle_since` is when there was nothing for it to do any more, None while there is. `ending`: it has been told to
+    end. `left` is how many seconds it can still give a task, None for one that has not started or has no limit.
+    `is_empty`: nothing runs in it.
     """
 
     id: str
     workers: int = 0
     idle_since: float | None = None
     ending: bool = False
+    left: float | None = None
+    is_empty: bool = False
 
 
 class Actions(NamedTuple):
@@ -110,12 +115,37 @@ def decide(now: float, need: Need, blocks: Sequence[View], past: Past, policy: B
     """Return what to do. `cores` is what one block has, None while that is not known.
 
     Blocks that are ending still count against the most there may be. After a failure blocks are started one at a time,
-    until one of them has workers.
+    until one of them has workers. Where no block has time enough left for a task that waits, one more is started, or an
+    empty one makes room for it. `longest` must not be more than a fresh block can give.
     """
     alive = [block for block in blocks if not block.ending]
     wanted = _wanted(need, alive, past, policy, cores)
+    in_time = _in_time(now, need, alive)
+    if in_time == now and alive:
+        wanted = max(wanted, min(len(alive) + 1, policy.max))
+        empty = [block for block in alive if block.is_empty]
+        all_is_well = not (past.short or past.refusals)
+        if len(blocks) == policy.max == len(alive) and empty and all_is_well:
+            return Actions(stop=(min(empty, key=lambda block: block.left or 0.0).id,))
+    actions = _grow_or_shrink(now, alive, wanted, policy.max - len(blocks), past, policy)
+    if in_time is None or in_time == now:
+        return actions
+    return actions._replace(again=in_time if actions.again is None else min(in_time, actions.again))
+
+
+def _in_time(now: float, need: Need, alive: Sequence[View]) -> float | None:
+    """Until when some block can still take the longest task; `now` if none can, None if nothing limits it."""
+    if need.longest is None or not need.waiting:
+        return None
+    lefts = [block.left for block in alive]
+    if any(left is None for left in lefts):
+        return None
+    return now + max((left - need.longest for left in lefts if left is not None and left >= need.longest), default=0.0)
+
+
+def _grow_or_shrink(now: float, alive: Sequence[View], wanted: int, room: int, past: Past, policy: Blocks) -> Actions:
     if len(alive) < wanted:
-        count = min(wanted - len(alive), policy.max - len(blocks))
+        count = min(wanted - len(alive), room)
         if past.short or past.refusals:
             count = min(count, 1 - sum(block.workers == 0 for block in alive))
         if count <= 0:

@@ -43,6 +43,7 @@ class Rows:
         self.texts: dict[str, int] = {}
         self.shapes: dict[str, int] = {}
         self.tasks = 0
+        self.unkept = 0  # results that are files, and could not be written
         self.undone: list[int] = []  # tasks that were written as running, and will be tried again
         self.detached: list[bytes] = []
         self.told: Sequence[Any] = ()
@@ -67,7 +68,7 @@ class Encoder:
         self.rows = Rows()
         self._worked = self.rows.tables["worked"].extend
         self.recalled = 0
-        self.lost_objects: OSError | None = None
+        self.lost_objects: list[OSError] = []
 
     def attached(self, keys: Sequence[bytes]) -> None:
         """Note what earlier drivers left: it is dropped when a task of that content ends."""
@@ -165,7 +166,7 @@ class Encoder:
             try:
                 digest = self._objects.save(data, buffers)
             except OSError as error:
-                self.lost_objects = error
+                self.lost_objects.append(error)
                 return None
             size += sum(buffer.nbytes for buffer in buffers)
             value = None

@@ -21,13 +21,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harmony.core.journal import Entry, Safe
 from harmony.core.record import Record
 from harmony.core.report import Counts
 from harmony.store.bulk import WORKED, fold, insert, pack
-from harmony.store.database import query
+from harmony.store.database import explained, query
 from harmony.store.encoding import Encoder, News, Rows
 
 _log = logging.getLogger("harmony")
@@ -100,6 +101,7 @@ class Writer:
         self._encoder = encoder
         self._counts = counts
         self._findable = findable
+        self._path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
         self._others = -1  # SQLite's number of what other connections have written
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._safe: Safe = lambda ended: None
@@ -200,8 +202,9 @@ class Writer:
                 self._encoder.note(item.kind, item.subject, item.time, item.monotonic, item.data)
             elif isinstance(item, Finish):
                 rows.ended = (item.at - self._zero, item.state, item.work, item.critical_path)
-        if self._encoder.lost_objects is not None:
-            error, self._encoder.lost_objects = self._encoder.lost_objects, None
+        lost, self._encoder.lost_objects = self._encoder.lost_objects, []
+        rows.unkept = len(lost)
+        for error in lost[:1]:
             self._warn(error)
         worked = {table: rows.tables[table] for table in WORKED if rows.tables[table]}
         if self._thread is not None and sum(map(len, worked.values())) >= _FLOOD:
@@ -230,7 +233,7 @@ class Writer:
         try:
             while self._kept:
                 self._commit(self._kept[0])
-                self._kept.popleft()
+                self._lost += self._kept.popleft().unkept
         except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
             self._next_try = time.monotonic() + _PAUSE
             self._warn(error)
@@ -284,15 +287,15 @@ class Writer:
 
     # -- when it cannot be written -----------------------------------------------------------------------
 
-    def _warn(self, error: BaseException) -> None:
+    def _warn(self, error: sqlite3.Error | OSError) -> None:
         if not self._has_warned:
             self._has_warned = True
             self._set_patience(_SHORT_PATIENCE_MS)
             _log.warning(
-                "the store cannot be written (%s: %s); the workflow goes on, and this is tried again: make room on "
-                "the disk, or end the process that holds the database",
+                "the store cannot be written (%s: %s); the workflow goes on, and this is tried again: %s",
                 type(error).__name__,
                 error,
+                str(explained(error, self._path)).rpartition(" (")[0],
             )
 
     def _set_patience(self, milliseconds: int) -> None:

@@ -46,8 +46,8 @@ class Refusals(EngineTests):
         said = self.refusal(driver, resources=asked)
         assert f"{cores + 1} cores" in said
         assert f"at most {cores} cores" in said
-        options = Options(resources=asked)
-        assert place(Task(Call(work.square, (1,)), "t", options), {"it": driver.engine, "o": InlineEngine()}) == "o"
+        engines = {"it": driver.engine, "other": InlineEngine()}
+        assert "it" not in place(self.asking(driver, resources=asked), engines), "who has enough is asked instead"
 
     def test_more_gpus_than_there_are_are_refused(self, driver: Driver) -> None:
         gpus = driver.engine.capacity.gpus

@@ -57,7 +57,7 @@ class Scale(FunctionTests):
         assert {end.state.name for end in caller.ends_of(held)} == {"DONE"}
 
     def test_what_has_ended_leaves_nothing_in_memory(self, caller: Driver) -> None:
-        count = 2_000
+        count = 1_000
 
         def blocks() -> int:
             batch = [caller.call(work.identity, number) for number in range(count)]
@@ -68,7 +68,7 @@ class Scale(FunctionTests):
             gc.collect()
             return sys.getallocatedblocks()
 
-        warm = [blocks() for _ in range(3)][-1]
+        warm = [blocks() for _ in range(2)][-1]
         growth = min(blocks() - warm for _ in range(3))
         if growth >= count:
             pytest.fail(f"each round of {count} tasks leaves {growth} and more blocks of memory behind")

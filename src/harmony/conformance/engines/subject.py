@@ -8,7 +8,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -156,15 +156,14 @@ class EngineTests:
     def fresh(self, subject: Subject, kept_engine: Kept) -> Iterator[Callable[[], Driver]]:
         """Starts engines that are the test's own; they are closed in the end."""
         kept_engine.close()
-        made: list[Driver] = []
+        with ExitStack() as made:
 
-        def start() -> Driver:
-            made.append(subject.drive())
-            return made[-1]
+            def start() -> Driver:
+                driver = subject.drive()
+                made.callback(driver.close)
+                return driver
 
-        yield start
-        for driver in made:
-            driver.close()
+            yield start
 
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Iterator[Gate]:

@@ -1,6 +1,6 @@
 """The crew: what Work Queue starts on a worker, once, to run parcels in: processes that stay, one for each core.
 
-    work_queue_worker ─▶ keeper   ends when the worker does; with it ends
+    work_queue_worker ─▶ keeper   sees the end of the worker, and of
                            └▶ boss   in a session of its own: forks hands, tells of their deaths, ends what they leave
                                 └▶ hand, hand, …   each runs parcels that come over its own connection to the driver
 
@@ -66,7 +66,9 @@ def main() -> NoReturn:
             sys.stderr.flush()
             os._exit(status)
     os.close(lifeline)
-    os._exit(_keep(boss, worker))
+    status = _keep(boss, worker)
+    _sweep_all(orders.mark, frozenset({os.getpid()}))  # a boss that was killed has not
+    os._exit(status)
 
 
 def _keep(boss: int, worker: int) -> int:
@@ -247,10 +249,7 @@ class Boss:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         for pid in self._pids.values():
             _kill_group(pid)
-        for _ in range(50):
-            if not _sweep(self._orders.mark, frozenset({os.getpid(), os.getppid()})):
-                break
-            time.sleep(0.01)  # the dead need a moment to leave /proc
+        _sweep_all(self._orders.mark, frozenset({os.getpid(), os.getppid()}))
 
 
 def connect(orders: Orders, role: str, index: int) -> socket.socket:
@@ -296,6 +295,13 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def _sweep_all(mark: str, spared: frozenset[int]) -> None:
+    for _ in range(50):
+        if not _sweep(mark, spared):
+            break
+        time.sleep(0.01)  # the dead need a moment to leave /proc
 
 
 def _sweep(mark: str, spared: frozenset[int] = frozenset()) -> int:
