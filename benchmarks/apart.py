@@ -50,7 +50,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is measured, with how many for each system, and against which.
+    """What is measured, with how many for each system, and against which: one for all, or for some of them their own.
 
     `once`: systems of the first round only. `wants`: the option without which it is left out.
     """
@@ -59,7 +59,7 @@ class Measure:
     unit: str
     take: Callable[[str, int, Path], Taken]
     counts: Mapping[str, int]
-    reference: str
+    reference: str | Mapping[str, str]
     more_is_better: bool = False
     once: tuple[str, ...] = ()
     wants: str = ""
@@ -74,7 +74,8 @@ class Suite:
     """One such program.
 
     `labels` names the systems, in the order of the tables; `packages` says what a system needs to be importable;
-    `wants` explains the options that measures want; `noun` is what is counted.
+    `wants` explains the options that measures want; `engines` are groups of systems, for an option that picks them;
+    `noun` is what is counted.
     """
 
     module: str
@@ -86,6 +87,7 @@ class Suite:
     distributions: Sequence[str]
     packages: Mapping[str, str] = field(default_factory=dict)
     wants: Mapping[str, str] = field(default_factory=dict)
+    engines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     timeout: float = 200
     facts: Callable[[argparse.Namespace], dict[str, str]] = _no_facts
 
@@ -108,7 +110,8 @@ class Suite:
         )
         print(*self._tables(results), sep="\n")
         sizes = "" if options.most is None else f" (at most {options.most:,} {self.noun}: not the sizes that are meant)"
-        print(f"\ntargets{sizes}", *targets.lines(results, self.targets), sep="\n")
+        about = [target for target in self.targets if not target.of or target.of in options.systems]
+        print(f"\ntargets{sizes}", *targets.lines(results, about), sep="\n")
         if options.json:
             records = [asdict(each) for each in results.records]
             options.json.write_text(json.dumps({**facts, "records": records}, indent=1))
@@ -118,6 +121,9 @@ class Suite:
         for name, meaning in self.wants.items():
             parser.add_argument(f"--{name}", action="store_true", help=meaning)
         systems, measures = [*self.labels], [*self.measures]
+        if self.engines:
+            engines = [*self.engines]
+            parser.add_argument("--engines", type=_names(engines), default=engines, help=f"of {','.join(engines)}")
         parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
         parser.add_argument("--systems", type=_names(systems), default=systems, help=f"of {','.join(systems)}")
         parser.add_argument("--measures", type=_names(measures), default=measures, help=f"of {','.join(measures)}")
@@ -127,7 +133,11 @@ class Suite:
         parser.add_argument("--json", type=Path, help="write all values to this file")
         parser.add_argument("--take", help=argparse.SUPPRESS)
         parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
-        return parser.parse_args()
+        options = parser.parse_args()
+        if self.engines:
+            picked = {system for engine in options.engines for system in self.engines[engine]}
+            options.systems = [system for system in options.systems if system in picked]
+        return options
 
     def _take(self, options: argparse.Namespace) -> None:
         """Take one measure in this process: what `_apart` has started. Does not return."""

@@ -78,23 +78,28 @@ def table(
     title: str,
     *,
     more_is_better: bool,
-    reference: str,
+    reference: str | Mapping[str, str],
     labels: Mapping[str, str] | None = None,
 ) -> str:
-    """The table of one measure; "" if nothing was measured. `labels` are the systems, in order."""
+    """The table of one measure; "" if nothing was measured. `labels` are the systems, in order.
+
+    `reference` is what all are compared with, or for some systems what each is compared with.
+    """
     if labels is None:
         labels = {name: make(name).label for name in SYSTEMS}
     rows = []
-    base_counts = results.counts(measure, reference) if reference else []
-    base = results.of(measure, reference, base_counts[0]) if base_counts else []
+    bases = dict.fromkeys(labels, reference) if isinstance(reference, str) else reference
+    measured = {base: results.of(measure, base, min(results.counts(measure, base), default=0)) for base in bases.values()}
     for system, label in labels.items():
+        base = measured.get(bases.get(system, ""), [])
         for count in results.counts(measure, system):
             row = results.of(measure, system, count)
             ratios = results.ratios(row, base, more_is_better=more_is_better)
             rows.append(_row(label, row, ratios))
     if not rows:
         return ""
-    beside = f"× {labels[reference]}" if base else "ratio"
+    names = {labels[base] for base in bases.values() if measured[base]}
+    beside = f"× {names.pop()}" if len(names) == 1 else "× its own" if names else "ratio"
     heads = ["system", "n", "median [min – max]", beside, "driver µs/task", "all µs/task", "also"]
     return f"\n{title}\n{align([heads, *rows])}"
 

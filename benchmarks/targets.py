@@ -13,13 +13,14 @@ Reached = Callable[[Results], "float | None"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on a value; `least` says from which side."""
+    """A bound on a value; `least` says from which side. `of`: the system it is about, without which it is left out."""
 
     what: str
     bound: float
     reached: Reached
     least: bool = True
     unit: str = ""
+    of: str = ""
 
 
 def times(measure: str, reference: str, *, more_is_better: bool, system: str = "harmony") -> Reached:

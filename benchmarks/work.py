@@ -11,10 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 PAGE = 512  # float64 numbers in one page of memory
+SHORT = 0.005  # seconds of a short task
 
 
 def noop(_index: int = 0) -> None:
     """Do nothing: what is left is the system's own cost."""
+
+
+def short(_index: int = 0) -> None:
+    """Take 5 ms, and no CPU time: what is spent is the system's own."""
+    time.sleep(SHORT)
 
 
 def step(value: int) -> int:

@@ -159,7 +159,9 @@ SYSTEMS = {
     "engines/executorlib.py": ["executorlib"],
     "engines/ipyparallel.py": ["ipyparallel"],
     "engines/mpi.py": ["mpi4py"],
-    "engines/parsl/engine.py": ["parsl"],
+    "engines/parsl/engine.py": ["parsl", "psutil"],  # Parsl brings it
+    "engines/parsl/exchange.py": ["parsl"],
+    "engines/parsl/logs.py": ["parsl"],
     "engines/ray.py": ["ray"],
     "engines/taskvine.py": ["ndcctools"],
 }

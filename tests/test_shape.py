@@ -32,6 +32,7 @@ LARGER: dict[str, tuple[int, str]] = {
 
 #: path → what it starts there, and why.
 STARTERS: dict[str, str] = {
+    "src/harmony/cli/doctor_findings.py": "processes: a trial of each engine and each scheduler",
     "src/harmony/conformance/emulators/processes.py": "processes: the jobs of an emulated batch system",
     "src/harmony/conformance/emulators/server.py": "threads: the one that is the emulated batch system",
     "src/harmony/conformance/engines/driver.py": "threads: one that calls what must return and may not",
@@ -54,7 +55,7 @@ STARTERS: dict[str, str] = {
     "src/harmony/engines/local/handle.py": "processes: the workers",
     "src/harmony/engines/local/programs.py": "processes: the commands",
     "src/harmony/engines/parsl/exchange.py": "threads: the one that sees who has connected, and that Parsl still lives",
-    "src/harmony/engines/parsl/lean.py": "threads: the one that ends a process of Parsl's whose parent is gone",
+    "src/harmony/engines/parsl/lean.py": "threads: those that end a process of Parsl's whose parent, or helper, is gone",
     "src/harmony/jobs/follow.py": "threads: one hears of marker files, one asks the batch system",
     "src/harmony/jobs/local/children.py": "threads: waiting for jobs whose executor was closed, while they run",
     "src/harmony/jobs/local/program.py": "processes: the jobs",

@@ -25,7 +25,7 @@ class System:
     #: what a program imports before it can do anything
     statement: ClassVar[str]
     #: the smallest program; it ends by calling `first()` with the first result at hand
-    program: ClassVar[str] = ""
+    program: str = ""
     #: the measures it takes part in; None is all
     measures: ClassVar[frozenset[str] | None] = None
     #: a future may be an argument; otherwise the driver waits for it and passes its result on

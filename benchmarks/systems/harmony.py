@@ -17,7 +17,7 @@ class Local(System):
     distribution = "harmony-workflows"
     package = "harmony"
     statement = "from harmony import File, Workflow, command, task"
-    engine: ClassVar[str] = "local"
+    engine: str = "local"
     recorded: ClassVar[bool] = False
     program = """
 from harmony import Workflow, task
@@ -66,6 +66,23 @@ class Recorded(Local):
     label = "Harmony, local, recorded"
     recorded = True
     program = Local.program.replace(", store=False", "")
+
+
+class Through(Local):
+    """The same workflow on another system."""
+
+    label = "Harmony"
+
+    def __init__(self, engine: str) -> None:
+        """`engine`: its name."""
+        self.engine = engine
+        self.program = f"""
+from harmony import Workflow, task
+if __name__ == "__main__":
+    with Workflow("first", engine="{engine}", workers=2, store=False):
+        assert task(double)(21).result() == 42
+        first()
+"""
 
 
 class InThreads(Local):

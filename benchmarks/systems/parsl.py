@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -92,11 +93,54 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
     def executor(self, workers: int) -> Any:
-        from parsl.executors import HighThroughputExecutor
-        from parsl.providers import LocalProvider
+        return _htex(workers)
 
-        provider = LocalProvider(init_blocks=1, max_blocks=1)
-        return HighThroughputExecutor(address="127.0.0.1", max_workers_per_node=workers, provider=provider)
+
+class WithoutKernel(System):
+    """Its executor alone, as Globus Compute drives it: `submit` of the executor, a block that is asked for at once."""
+
+    label = "Parsl HTEX without its kernel"
+    distribution = "parsl"
+    package = "parsl"
+    statement = "from parsl.executors import HighThroughputExecutor"
+    takes_futures = False
+    pace = 0.2
+    program = """
+import tempfile, uuid
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
+htex = HighThroughputExecutor(address="127.0.0.1", max_workers_per_node=2, provider=LocalProvider(max_blocks=1))
+with tempfile.TemporaryDirectory() as folder:
+    htex.run_dir, htex.run_id, htex.provider.script_dir = folder, str(uuid.uuid4()), folder
+    htex.start()
+    htex.scale_out_facade(1)
+    assert htex.submit(double, {}, 21).result() == 42
+    first()
+    htex.scale_in_facade(1)
+    htex.shutdown()
+"""
+
+    def open(self, workers: int, scratch: Path) -> None:
+        self.htex = _htex(workers)
+        self.htex.run_dir = self.htex.provider.script_dir = str(scratch)
+        self.htex.run_id = str(uuid.uuid4())
+        self.htex.start()
+        self.htex.scale_out_facade(1)
+
+    def close(self) -> None:
+        self.htex.scale_in_facade(1)
+        self.htex.shutdown()
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self.htex.submit(fn, {}, *args)
+
+
+def _htex(workers: int) -> Any:
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    provider = LocalProvider(init_blocks=1, max_blocks=1)
+    return HighThroughputExecutor(address="127.0.0.1", max_workers_per_node=workers, provider=provider)
 
 
 class Threads(_Parsl):

@@ -91,6 +91,18 @@ def test_a_node_whose_workers_all_die_costs_what_they_had_and_is_replaced(drive:
     assert driver.end_of(next_one).result == 7
 
 
+def test_a_node_whose_helper_dies_is_replaced(drive: Make, gate: Gate, news: News) -> None:
+    driver = drive()
+    task, next_one = driver.call(rig.hold, gate.path, news.path), driver.call(rig.identity, 7)
+    driver.submit(task)
+    (worker,) = news.numbers()
+    (helper,) = set(started_by(manager_of(worker), b"spawn_main")) - {worker}
+    os.kill(helper, signal.SIGKILL)
+    assert isinstance(driver.end_of(task).error, WorkerLost)
+    driver.submit(next_one)
+    assert driver.end_of(next_one).result == 7
+
+
 def test_a_cancelled_task_that_runs_is_not_said_to_have_ended(drive: Make, gate: Gate, news: News) -> None:
     driver = drive()
     task, waiting = driver.call(rig.hold, gate.path, news.path, 1), driver.call(rig.identity, 2)

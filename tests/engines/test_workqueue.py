@@ -191,7 +191,7 @@ def test_a_worker_without_harmony_says_so(tmp_path: Path) -> None:
         assert isinstance(error, EngineError)
         assert "cannot run Python tasks" in str(error)
         assert sys.executable in str(error)
-        assert "/nowhere" in str(error)
+        assert "encodings" in str(error)  # what the interpreter has said
     finally:
         driver.close()
 
@@ -259,7 +259,7 @@ def test_blocks_come_and_go_with_the_work(gate: Gate, news: News) -> None:
 
 def kill_my_boss() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
-    works.pass_gate("/dev/null")
+    signal.pause()
 
 
 def test_whoever_is_killed_each_task_ends_once(driver: Driver) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -121,12 +121,13 @@ def _show(date: str, findings: Sequence[Finding]) -> None:
     console.print(f"harmony {harmony.__version__}, Python {sys.version.split()[0]}, {date}", markup=False)
     table = Table(box=None, pad_edge=False, header_style="")
     for column in _COLUMNS:
-        table.add_column(column, justify="right" if column == "TOOK" else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column == "TOOK" else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "NOTE")
     absent = [finding for finding in findings if finding.kind == "scheduler" and finding.state == "missing"]
     for finding in findings:
         if finding not in absent:
-            kind, name, state, *rest = _row(finding)
-            table.add_row(kind, name, Text(state, _COLOURS[state]), *map(Text, rest))
+            kind, name, state, took, versions, note = _row(finding)
+            table.add_row(kind, name, Text(state, _COLOURS[state]), took, versions.replace(", ", "\n"), Text(note))
     console.print(table)
     if absent:
         names = ", ".join(finding.name for finding in absent)

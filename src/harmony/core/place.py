@@ -31,7 +31,9 @@ def place(task: Task, engines: Mapping[str, Engine]) -> tuple[str, ...]:
             able.append(name)
     if able:
         return tuple(able)
-    raise ResourceError(f"{task.name} needs {task.options.resources} and cannot run here: {'; '.join(reasons)}")
+    others = [name for name, engine in engines.items() if name not in candidates and not _lacking(task, engine)]
+    hint = f"; engine {others[0]!r} could: leave out on={wanted!r}" if others else ""
+    raise ResourceError(f"{task.name} needs {task.options.resources} and cannot run here: {'; '.join(reasons)}{hint}")
 
 
 def needs(task: Task) -> frozenset[Capability]:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _RUN = "harmony.engines._parcel.run"
 _POOL = "harmony.engines.parsl.pool"
 _INTERCHANGE = "harmony.engines.parsl.interchange"
-#: The name of the executor, which is that of its folder too, and what stands for that folder's path in a command.
-_LABEL, _FOLDER = "htex", "@folder@"
+#: The name of the executor, which is that of its folder too.
+_LABEL = "htex"
 #: What the engine says itself.
 _OURS = frozenset(
     {
@@ -105,7 +105,14 @@ class Exchange:
     def command(self, block: str) -> list[str]:
         """Return the program that is started on each node of a block."""
         words = shlex.split(str(self._htex.launch_cmd).format(block_id=block))
-        return [sys.executable, "-m", _POOL, *(word.replace(_FOLDER, str(self._folder / _LABEL)) for word in words[1:])]
+        paths = {
+            "@logs@": str(self._folder / _LABEL),
+            "@certificates@": str(self._htex.cert_dir),
+            "@logging@": str(getattr(self._htex, "logconf_path", None)),
+        }
+        for mark, path in paths.items():
+            words = [word.replace(mark, path) for word in words]
+        return [sys.executable, "-m", _POOL, *words[1:]]
 
     def call(self, blob: bytes) -> Future[bytes]:
         """Send a parcel; its future never says that it runs, and cannot be cancelled."""
@@ -148,11 +155,9 @@ class Exchange:
     def _made(self) -> Any:
         from parsl.executors.high_throughput import executor as parsl_htex
 
-        launch = parsl_htex.DEFAULT_LAUNCH_CMD  # our own paths may hold blanks and braces: they are put in afterwards
-        launch = launch.replace("{logdir}", _FOLDER).replace("{cert_dir}", f"{_FOLDER}/certificates")
-        log_config = _log_config()
-        if log_config is not None:
-            launch = launch.replace("{logconf}", f"{_FOLDER}/log_config/log_config.pkl")
+        launch = parsl_htex.DEFAULT_LAUNCH_CMD  # paths may hold blanks and braces: they are put in afterwards
+        for name, mark in {"logdir": "@logs@", "cert_dir": "@certificates@", "logconf": "@logging@"}.items():
+            launch = launch.replace(f"{{{name}}}", mark)
         try:
             htex: Any = parsl_htex.HighThroughputExecutor(
                 label=_LABEL,
@@ -167,7 +172,7 @@ class Exchange:
             htex.address, htex.all_addresses = None, set(self._addresses)
         htex.run_dir = str(self._folder)
         htex.run_id = str(uuid.uuid4())
-        htex.log_config = log_config
+        htex.log_config = _log_config()
         return htex
 
     # -- the watch -------------------------------------------------------------------------------------

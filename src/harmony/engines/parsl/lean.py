@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from multiprocessing import active_children, connection
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -68,12 +68,27 @@ def _hollow(name: str) -> ModuleType:
     return module
 
 
-def end_with(parent: int, end: Callable[[], None] = lambda: os._exit(1)) -> None:
+def end_with(parent: int) -> None:
     """Have this process end soon after its parent, which is `parent`, has: Parsl leaves it behind."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK)
-        end()
+        os._exit(1)
 
     threading.Thread(target=watch, name="harmony-parsl-parent", daemon=True).start()
+
+
+def end_without_helper() -> None:
+    """Have this process, a node's manager, end when the helper has that it shares a table of tasks with.
+
+    Without it no worker runs anything, while Parsl's heartbeats go on, and tasks would wait for ever.
+    """
+
+    def watch() -> None:
+        while not (found := [child.sentinel for child in active_children() if child.name.startswith("SyncManager")]):
+            time.sleep(_LOOK)
+        connection.wait(found)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="harmony-parsl-helper", daemon=True).start()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 
-from harmony.engines.parsl.lean import end_with, program
+from harmony.engines.parsl.lean import end_with, end_without_helper, program
 
 if __name__ == "__mp_main__":
     end_with(os.getppid())
+if __name__ == "__main__":
+    end_without_helper()
 if __name__ in ("__main__", "__mp_main__"):
     exec(program("parsl.executors.high_throughput.process_worker_pool"))  # noqa: S102  a script, which knows itself
