@@ -1,8 +1,8 @@
 """``python -m benchmarks.engines``: each system by its own client, and through Harmony, on the same work in one run.
 
 Each measure is a process of its own; a system and Harmony on it take turns, and ratios are taken within a round. By its
-own client means: one call of its documented submit for each task, then a wait for all; Harmony is given one call for each
-task, too. What is not installed or fails is a row that says so.
+own client means: one call of its documented submit for each task, then a wait for all; Harmony is given one call for
+each task, too. What is not installed or fails is a row that says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from benchmarks.targets import Reached, Target
 _WORKERS = 2
 _PATIENCE = 150.0
 _HARMONY = "harmony-"
-KERNEL = "parsl-kernel"
+KERNEL, IN_BULK = "parsl-kernel", "dask-map"
+#: What is measured beside: a second way to use the same system.
+_BESIDE = {KERNEL: ("parsl", "Parsl HTEX, python_app"), IN_BULK: ("dask", "Dask, Client.map")}
 
 #: engine → what its own client is called, the package it needs, how many no-ops and how many short tasks.
 _ENGINES: dict[str, tuple[str, str, int, int]] = {
@@ -46,18 +48,19 @@ _ENGINES: dict[str, tuple[str, str, int, int]] = {
 def _systems() -> dict[str, tuple[str, ...]]:
     """What is measured for each engine."""
     own = {engine: (engine,) if label else () for engine, (label, *_) in _ENGINES.items()}
-    own["parsl"] += (KERNEL,)
+    for name, (engine, _) in _BESIDE.items():
+        own[engine] += (name,)
     return {engine: (*names, _HARMONY + engine) for engine, names in own.items()}
 
 
 def _label(name: str) -> str:
-    if name == KERNEL:
-        return "Parsl HTEX, python_app"
+    if name in _BESIDE:
+        return _BESIDE[name][1]
     return f"  Harmony on {name.removeprefix(_HARMONY)}" if name.startswith(_HARMONY) else _ENGINES[name][0]
 
 
 def _engine(name: str) -> str:
-    return "parsl" if name == KERNEL else name.removeprefix(_HARMONY)
+    return _BESIDE[name][0] if name in _BESIDE else name.removeprefix(_HARMONY)
 
 
 def _system(name: str) -> System:
@@ -65,17 +68,20 @@ def _system(name: str) -> System:
         return Through(_engine(name))
     if name == "parsl":
         return WithoutKernel()
-    return make({"futures": "processes", KERNEL: "parsl-htex"}.get(name, name))
+    return make({"futures": "processes", KERNEL: "parsl-htex", IN_BULK: "dask"}.get(name, name))
 
 
 def throughput(name: str, count: int, scratch: Path, fn: Callable[[int], None], ideal: float) -> Taken:
-    """Tasks per second, from the first submit to the last result, all workers being there; `ideal`: seconds of a task."""
+    """Tasks per second, from the first submit to the last result, with all workers there; a task takes `ideal` s."""
     system = _system(name)
     system.workers = _WORKERS
     system.open(_WORKERS, scratch)
     warm(system, _WORKERS)
     with Meter() as spent:
-        system.results([system.submit(fn, number) for number in range(count)])
+        if name == IN_BULK:
+            system.results(system.submit_many(fn, count))
+        else:
+            system.results([system.submit(fn, number) for number in range(count)])
     system.close()
     return Taken.rate(count, spent, **({"ideal ÷ wall": count * ideal / _WORKERS / spent.seconds} if ideal else {}))
 
@@ -88,7 +94,6 @@ def first(name: str, count: int, scratch: Path) -> Taken:
 
 LABELS = {name: _label(name) for names in _systems().values() for name in names}
 _PAIRS = {_HARMONY + engine: engine for engine, (label, *_) in _ENGINES.items() if label}
-_BESIDE_KERNEL = {**_PAIRS, _HARMONY + "parsl": KERNEL}
 NOOPS, SHORT = ({name: _ENGINES[_engine(name)][column] for name in LABELS} for column in (2, 3))
 
 MEASURES = {
@@ -104,7 +109,11 @@ MEASURES = {
         more_is_better=True,
     ),
     "first": Measure(
-        "first result, from the start of the program", "s", first, dict.fromkeys(LABELS, 1), _BESIDE_KERNEL
+        "first result, from the start of the program",
+        "s",
+        first,
+        {name: 1 for name in LABELS if name != IN_BULK},
+        _PAIRS | {_HARMONY + "parsl": KERNEL},
     ),
 }
 

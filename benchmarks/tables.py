@@ -29,6 +29,11 @@ class Results:
         """With how many tasks it was measured."""
         return sorted({record.count for record in self.of(measure, system)})
 
+    def smallest(self, measure: str, system: str) -> list[Record]:
+        """Records of the row with the fewest tasks; none without any."""
+        counts = self.counts(measure, system)
+        return self.of(measure, system, counts[0]) if counts else []
+
     def median(self, measure: str, system: str, count: int | None = None) -> float | None:
         """Median of the values; None without any."""
         values = [record.value for record in self.of(measure, system, count) if record.value is not None]
@@ -89,7 +94,7 @@ def table(
         labels = {name: make(name).label for name in SYSTEMS}
     rows = []
     bases = dict.fromkeys(labels, reference) if isinstance(reference, str) else reference
-    measured = {base: results.of(measure, base, min(results.counts(measure, base), default=0)) for base in bases.values()}
+    measured = {base: results.smallest(measure, base) for base in bases.values()}
     for system, label in labels.items():
         base = measured.get(bases.get(system, ""), [])
         for count in results.counts(measure, system):

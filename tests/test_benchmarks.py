@@ -53,9 +53,17 @@ def test_what_does_not_end_in_time_is_killed_and_said(tmp_path: Path) -> None:
     assert printed.count("no end after") == 2
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.jobs", "benchmarks.journal"])
-def test_unknown_names_are_refused(module: str) -> None:
-    argv = [sys.executable, "-m", module, "--systems", "harmony,nobody"]
+@pytest.mark.parametrize(
+    ("module", "option", "known"),
+    [
+        ("benchmarks", "--systems", "harmony"),
+        ("benchmarks.jobs", "--systems", "harmony"),
+        ("benchmarks.journal", "--systems", "harmony"),
+        ("benchmarks.engines", "--engines", "futures"),
+    ],
+)
+def test_unknown_names_are_refused(module: str, option: str, known: str) -> None:
+    argv = [sys.executable, "-m", module, option, f"{known},nobody"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 2
     assert "'nobody' is not one of" in done.stderr
@@ -132,6 +140,36 @@ def test_the_content_of_an_array_beside_the_hash_and_the_memory(tmp_path: Path) 
     share = values["harmony-recorded"] / min(values["xxhash"], values["copy"])
     line = next(line for line in printed.splitlines() if "slower of hash and memory" in line)
     assert line.split()[-2] in (f"{share:.3g}", f"{share:.0f}")
+
+
+def test_an_engine_by_its_own_client_and_through_harmony(tmp_path: Path) -> None:
+    printed, records = suite(tmp_path, "engines", "--most", "100", "--engines", "futures")
+    found = {(record["measure"], record["system"]): record for record in records}
+    assert [*found] == [
+        (measure, system) for measure in ("noop", "short", "first") for system in ("futures", "harmony-futures")
+    ]
+    assert {record["error"] for record in records} == {""}
+    assert all(found["short", system]["extra"]["ideal ÷ wall"] <= 1 for system in ("futures", "harmony-futures"))
+    native, harmony = found["noop", "futures"], found["noop", "harmony-futures"]
+    row = next(line for line in printed.splitlines() if line.startswith("    Harmony on futures"))
+    assert f"{harmony['value'] / native['value']:.3g}" in row.split()
+    lines = {line.split("  ")[1]: line.split()[-2] for line in printed.partition("\ntargets")[2].splitlines()[1:]}
+    assert [*lines] == [
+        f"futures: {work}, {what}" for work in ("no-ops", "of 5 ms") for what in ("throughput", "CPU per task")
+    ]
+    reached = float(lines["futures: no-ops, throughput"].replace(",", ""))
+    assert reached == pytest.approx(harmony["value"] / native["value"], rel=0.01)
+    assert harmony["total_us"] >= harmony["driver_us"] > 0
+
+
+@pytest.mark.skipif((Path(sys.executable).parent / "work_queue_worker").exists(), reason="it is beside the interpreter")
+def test_an_engine_that_cannot_start_is_a_row_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    printed, records = suite(tmp_path, "engines", "--most", "1", "--engines", "workqueue", "--measures", "noop")
+    assert [(record["system"], record["value"]) for record in records] == [("harmony-workqueue", None)]
+    assert "'work_queue_worker' is not installed" in records[0]["error"]
+    assert "    Harmony on workqueue" in printed
+    assert printed.endswith("not the sizes that are meant)\n")
 
 
 @pytest.fixture

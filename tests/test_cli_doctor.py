@@ -24,6 +24,7 @@ from harmony.conformance.emulators import Emulator
 from harmony.errors import PluginError
 from harmony.system import Requirement, requirements
 
+ROOT = Path(__file__).parent.parent
 #: Engines of a third party: one that works, and one for each way not to.
 ENGINES = """
 import os, signal, subprocess, sys, threading
@@ -262,7 +263,7 @@ def test_a_scheduler_answers(emulated_scheduler: Callable[..., Emulator], name: 
 
 @pytest.mark.parametrize("here", QSTAT)
 def test_systems_with_the_same_commands_are_told_apart(
-    emulated_scheduler: Callable[..., Emulator], here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    emulated_scheduler: Callable[..., Emulator], here: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     emulated_scheduler(here)
@@ -272,6 +273,14 @@ def test_systems_with_the_same_commands_are_told_apart(
     }
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where job scripts are written."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("home")
 def test_a_job_is_submitted_only_when_asked_for(emulated_scheduler: Callable[..., Emulator]) -> None:
     slurm = emulated_scheduler("slurm")
     assert doctor("slurm")[0] == 0
@@ -282,6 +291,7 @@ def test_a_job_is_submitted_only_when_asked_for(emulated_scheduler: Callable[...
     assert len(slurm.jobs()) == 1
 
 
+@pytest.mark.usefixtures("home")
 def test_a_job_that_does_not_start_is_cancelled(emulated_scheduler: Callable[..., Emulator]) -> None:
     slurm = emulated_scheduler("slurm")
     slurm.hold()
@@ -290,6 +300,16 @@ def test_a_job_that_does_not_start_is_cancelled(emulated_scheduler: Callable[...
     assert re.fullmatch(r"job \d+ was still QUEUED after 5 s, and was cancelled; wait longer", problem)
     assert status == 1
     slurm.wait_until(lambda: all(job.state.value != "waiting" for job in slurm.jobs()))
+
+
+@pytest.mark.usefixtures("home")
+def test_a_real_slurm_runs_a_job(slurm_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in slurm_environment.items():
+        monkeypatch.setenv(name, value)
+    status, found, _ = doctor("slurm", "--submit", "--timeout", "40")
+    item = found["scheduler slurm"]
+    assert (status, item["state"], item["problem"]) == (0, "works", None)
+    assert re.match(r"\d+\.\d", item["versions"]["slurm"])
 
 
 # -- what is asked for ------------------------------------------------------------------------------------
@@ -311,14 +331,18 @@ def test_the_requirements_of_a_distribution(third_party: Path, monkeypatch: pyte
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_extras_resolve_together() -> None:
-    root = Path(__file__).parent.parent
-    pip = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check"]
-    alone, together = "cloudpickle", ".[dask,ray,parsl,ipyparallel,executorlib,mpi]"
-    for what in (alone, together):
-        done = subprocess.run(
-            [*pip, "install", "--quiet", "--dry-run", "--ignore-installed", what],
-            cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        if done.returncode and what == alone:
-            pytest.skip(f"pip cannot install here: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
+    alone = dry_run("cloudpickle")
+    if alone.returncode:
+        pytest.skip(f"pip can install nothing here: {alone.stderr.strip().splitlines()[-1]}")
+    together = dry_run(".[dask,ray,parsl,ipyparallel,executorlib,mpi]")
+    assert together.returncode == 0, together.stderr
+    assert re.search(r"^Would install .*\bdistributed-.*\bray-", together.stdout, re.MULTILINE), together.stdout
+
+
+def dry_run(what: str) -> subprocess.CompletedProcess[str]:
+    """Have pip choose the versions of something and of all that it needs, as for an empty environment."""
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
+    quietly = ("--no-input", "--disable-pip-version-check", "--progress-bar=off")
+    return subprocess.run(
+        [*pip, *quietly, what], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )

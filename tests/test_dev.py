@@ -157,10 +157,11 @@ def test_options_that_pick_tests_leave_out_those_of_crates(dev: ModuleType, call
 
 
 def test_each_kind_of_benchmark_has_its_word(dev: ModuleType, calls: Path) -> None:
-    for words in (["--quick"], ["jobs", "--rounds", "1"], ["journal"]):
+    for words in (["--quick"], ["jobs", "--rounds", "1"], ["journal"], ["engines"]):
         assert dev.main(["bench", *words]) == 0
     assert calls.read_text().splitlines() == [
         "venv python -m benchmarks --quick",
         "venv python -m benchmarks.jobs --rounds 1",
         "venv python -m benchmarks.journal",
+        "venv python -m benchmarks.engines",
     ]

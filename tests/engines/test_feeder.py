@@ -148,3 +148,13 @@ def test_each_goes_out_once_and_in_bounds(workers: int, kinds: list[tuple[str, f
         feeder.ended(parcel, sum(seconds[submission.id] for submission in parcel))
     assert sorted(gone) == sorted(seconds)
     assert feeder.busy == 0
+
+
+def test_it_says_what_was_held_back_and_gives_it_up() -> None:
+    feeder = Feeder(2)
+    feeder.add([task(1, walltime=100.0), task(2, walltime=70.0), task(3)])
+    assert ids(feeder.take(remaining=50.0)) == [[3]]
+    assert feeder.held == 100.0
+    assert ids([feeder.drop_longer(80.0)]) == [[1]]
+    feeder.take(remaining=75.0)
+    assert feeder.held is None

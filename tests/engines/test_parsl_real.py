@@ -73,7 +73,7 @@ def lab(
     yield make
     for made in labs:
         made.close()
-    assert command("squeue", "--noheader") == ""
+    assert command("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
 
 
 @pytest.fixture

@@ -276,3 +276,17 @@ def test_whoever_is_killed_each_task_ends_once(driver: Driver) -> None:
         assert end.state is TaskState.CANCELLED or isinstance(end.error, WorkerLost) or end.result == number * number
     assert sum(end.state is TaskState.DONE for end in ends) > 300
     assert driver.result(driver.call(works.square, 3)) == 9
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "2"), ("7", "7")])
+def test_tasks_use_their_share_of_a_nodes_threads(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    driver = Driver(WorkQueueEngine(2, site=here(4)), PATIENCE)
+    try:
+        assert driver.result(driver.call(works.variables, "OMP_NUM_THREADS")) == [expected]
+    finally:
+        driver.close()

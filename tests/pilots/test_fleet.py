@@ -11,6 +11,7 @@ from tests.pilots.rig import BlockEnded, BlockQueued, BlockRunning, Exhausted, H
 
 from harmony.errors import ConfigError
 from harmony.pilots import Fleet
+from harmony.pilots import block as block_module
 from harmony.pilots import policy as policy_module
 from harmony.sites import Blocks, Site
 
@@ -71,6 +72,20 @@ def test_blocks_that_fail_at_once_are_few_and_then_there_is_an_error(harbour: Ha
     assert len(told.of(BlockQueued)) == how_many - 1 + 3, "those of the first wave are one failure"
     assert {(fact.reason, fact.in_time) for fact in told.of(BlockEnded)} == {("exit", False)}
     assert len(harbour.directories()) == 1, "what they have printed is kept"
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_works_does_not_let_the_others_fail_without_end(
+    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(block_module, "STEADY", 0.0)
+    told = harbour.fleet(harbour.site(blocks=Blocks(max=2)), 'test "$HARMONY_BLOCK" != block-1 || exec sleep 1000')
+    assert told.block() == "block-1"
+    told.fleet.demand(100, 0)
+    for count in range(2, 8):
+        assert told.hear(BlockEnded).block == f"block-{count}"
+    assert told.fleet._past.short >= 6, "pauses grow"
+    assert told.of(Exhausted) == []
 
 
 @pytest.mark.usefixtures("quick")

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony.pilots.policy import LONGEST_PAUSE, SUBMISSIONS, Actions, Need, Past, View, decide, pause
+from harmony.pilots.policy import (
+    LONGEST_AFTER_FAILURES,
+    LONGEST_PAUSE,
+    SUBMISSIONS,
+    Actions,
+    Need,
+    Past,
+    View,
+    decide,
+    pause,
+)
 from harmony.sites import Blocks
 
 BEGUN = Past(begun=True)
@@ -106,7 +116,7 @@ def test_what_had_workers_does_not_exhaust_but_the_pauses_grow() -> None:
     for time in range(20):
         past = past.failed(100.0 * time, 100.0 * time - 1, seen=True)
     assert not past.is_exhausted(Blocks())
-    assert past.resume == 1900.0 + LONGEST_PAUSE
+    assert past.resume == 1900.0 + LONGEST_AFTER_FAILURES
 
 
 def test_refusals_for_the_moment_are_patient_and_end() -> None:
@@ -117,7 +127,7 @@ def test_refusals_for_the_moment_are_patient_and_end() -> None:
         now = past.resume
     assert past.is_exhausted(Blocks())
     assert 300 < now < 400
-    assert past.submitted().refusals == 0
+    assert past.submitted().refusals == past.freed().refusals == 0
 
 
 LONG = Need(4, 4, longest=600.0)

@@ -10,6 +10,10 @@
                 │                        │
             job_spec, job_show       job_records  what a later command must know
 
+    doctor ──▶ doctor_needs ──▶ doctor_findings   what is here, and whether it works,
+                                        │         which is tried in processes of their own
+                                   doctor_trial
+
 What a program prints stays its own: the display, the report and every message here go to stderr.
 """
 

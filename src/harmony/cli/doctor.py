@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _COLUMNS = ("KIND", "NAME", "STATE", "TOOK", "VERSION", "NOTE")
 _COLOURS = {"works": "green", "found": "cyan", "fails": "red", "missing": "yellow"}
+#: The most letters of a note; the JSON has all.
+_NOTE = 160
 #: So many lines of what a trial printed are shown when it has failed.
 _LINES = 5
 
@@ -139,20 +141,23 @@ def _show(date: str, findings: Sequence[Finding]) -> None:
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
-    versions = ", ".join(
-        number if len(finding.versions) == 1 and name == finding.name else f"{name} {number}"
-        for name, number in finding.versions.items()
-    )
+    versions = ", ".join(_version(finding, *item) for item in finding.versions.items())
     took = "" if finding.seconds is None else seconds(finding.seconds)
     return finding.kind, finding.name, finding.state, took, versions, _note(finding)
 
 
+def _version(finding: Finding, name: str, number: str) -> str:
+    from harmony.system import DISTRIBUTION
+
+    return number if name == finding.name else f"{'harmony' if name == DISTRIBUTION else name} {number}"
+
+
 def _note(finding: Finding) -> str:
     if finding.problem:
-        return line_of(finding.problem, 300)
+        return line_of(finding.problem, _NOTE)
     if finding.install:
         return finding.install
     if finding.missing:
-        return f"not here: {', '.join(finding.missing)}"
+        return line_of(f"not here: {', '.join(finding.missing)}", _NOTE)
     steps = ((name, finding.times.get(name)) for name in ("start", "call", "command", "queue", "job"))
     return ", ".join(f"{name} {seconds(taken)}" for name, taken in steps if taken is not None)

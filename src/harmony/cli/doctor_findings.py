@@ -195,7 +195,7 @@ class _Trial:
         elif problem := self._problem(notes):
             finding.state, finding.problem = "fails", problem
             with open(self._path("output"), encoding="utf-8", errors="replace") as stream:
-                finding.output = stream.read()[-_TAIL:]
+                finding.output = stream.read()[-_TAIL:] or None
         self.stop()
         return finding
 

@@ -77,8 +77,8 @@ def _subject(kind: str, point: EntryPoint) -> Subject:
     if kind == "engine":
         _look_at_packages(subject)
         _look_at_foreign(subject)
-        if not (subject.versions or subject.missing or subject.programs) and point.dist:
-            subject.versions = {distribution: point.dist.version}
+        if not (subject.versions or subject.missing or subject.programs):
+            _take_own_version(subject, point)
     elif distribution == system.DISTRIBUTION:
         _look_at_commands(subject, point)
     return subject
@@ -137,6 +137,13 @@ def _look_at_commands(subject: Subject, point: EntryPoint) -> None:
     scheduler = point.load()
     if issubclass(scheduler, Scheduler):
         subject.missing = absent_commands(scheduler())
+    else:
+        _take_own_version(subject, point)
+
+
+def _take_own_version(subject: Subject, point: EntryPoint) -> None:
+    if point.dist:
+        subject.versions = {point.dist.name: point.dist.version}
 
 
 def absent_commands(scheduler: Scheduler) -> list[str]:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harmony.core.engine import Capacity, Notice
+from harmony.core.engine import Capacity, Notice, Update
+from harmony.core.task import TaskState
 from harmony.engines._futures import FuturesEngine
+from harmony.errors import EngineFailed
 from harmony.pilots import BlockEnded, BlockQueued, BlockRunning, Exhausted, Fact, Fleet
 from harmony.resources import check_whole
 from harmony.sites import Site, here, site
@@ -87,7 +89,17 @@ class BlockEngine(FuturesEngine):
             raise
 
     def _fed(self, waiting: int, running: int) -> None:
-        self._fleet.demand(waiting * self._share, running * self._share, self._busy)
+        held, most = self._feeder.held, self._fleet.walltime
+        if (
+            held is not None and most is not None and held > most
+        ):  # blocks have turned out to give less than they should
+            error = EngineFailed(
+                f"a block of site {self.site.name!r} gives a task {most:g} s, and this one asks for more"
+            )
+            dropped = self._feeder.drop_longer(most)
+            self._tell([Update(submission.id, TaskState.FAILED, error=error) for submission in dropped])
+            waiting -= len(dropped)
+        self._fleet.demand(waiting * self._share, running * self._share, self._busy, longest=held)
 
     def _remaining(self) -> float | None:
         return self._fleet.remaining()

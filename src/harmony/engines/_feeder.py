@@ -35,6 +35,8 @@ class Feeder:
         self._suspects: set[int] = set()
         self._suspect_is_out = False
         self._out = 0
+        #: The longest walltime among the tasks that were held back for want of time, when `take` was called last.
+        self.held: float | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -59,6 +61,10 @@ class Feeder:
             self._queue = deque(submission for submission in self._queue if submission.id not in ids)
         return dropped
 
+    def drop_longer(self, walltime: float) -> list[Submission]:
+        """Take out the tasks that ask for more time; return them."""
+        return self.drop({task.id for task in self._queue if (task.options.walltime or 0) > walltime})
+
     def drop_all(self) -> list[Submission]:
         """Forget all tasks, those that are out too; return those that were in the queue."""
         dropped = list(self._queue)
@@ -82,9 +88,12 @@ class Feeder:
         """
         parcels: list[list[Submission]] = []
         held: list[Submission] = []
+        self.held = None
         while self._queue:
             first = self._queue[0]
-            if remaining is not None and (first.options.walltime or 0) > remaining:
+            walltime = first.options.walltime or 0
+            if remaining is not None and walltime > remaining:
+                self.held = max(self.held or 0, walltime)
                 held.append(self._queue.popleft())
                 continue
             weight = self.weight(first)
@@ -130,8 +139,7 @@ class Feeder:
             if not self._goes_with(first, other):
                 break
             alike += 1
-        for _ in range(min(size, -(-alike // idle)) - 1):
-            parcel.append(queue.popleft())
+        parcel.extend(queue.popleft() for _ in range(min(size, -(-alike // idle)) - 1))
         return parcel
 
     def _goes_with(self, first: Submission, other: Submission) -> bool:

@@ -214,7 +214,7 @@ class Fleet:
         return min((at for at in times if at is not None), default=None)
 
     def _decide(self, now: float) -> float | None:
-        if any(block.is_steady(now) for block in self._blocks.values()):
+        if any(block.is_steady(now) and block.submitted > self._past.counted for block in self._blocks.values()):
             self._past = self._past.steady()
         late = self._end_the_late(now)
         policy = self.site.blocks
@@ -278,7 +278,7 @@ class Fleet:
         else:
             self._footing.guard.lost(name)
         self._complaint = str(error)
-        if isinstance(error, SubmitException) and error.transient:
+        if isinstance(error, OSError) or (isinstance(error, SubmitException) and error.transient):
             self._past = self._past.refused(now)
         elif self._blocks:  # what there is goes on
             self._past = self._past.failed(now, now, seen=False)
@@ -337,6 +337,7 @@ class Fleet:
         self._footing.guard.lost(block.id)
         block.files.forbid()
         reason, in_time, message = block.verdict()
+        self._past = self._past.freed()
         if block.is_steady(now):
             self._past = self._past.steady()
         elif block.stopping != "stopped" and not (in_time and block.seen is not None):

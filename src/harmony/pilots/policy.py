@@ -15,8 +15,9 @@ from harmony.sites.model import Blocks
 
 #: Seconds that a block with workers must have lasted for the failures before it to be forgotten.
 STEADY = 30.0
-#: Seconds of pause after the first failure, twice as long after each further one, and never longer than this.
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+#: Seconds of pause after the first failure, twice as long after each further one, and never longer than this: after
+#: submissions that were refused for the moment, and after blocks that failed.
+FIRST_PAUSE, LONGEST_PAUSE, LONGEST_AFTER_FAILURES = 1.0, 60.0, 600.0
 #: So many times in a row a scheduler may ask to be tried again later: five minutes and a half.
 SUBMISSIONS = 10
 
@@ -82,7 +83,9 @@ class Past:
             return self
         short = self.short + 1
         failures = 0 if seen else self.failures + 1
-        return replace(self, failures=failures, short=short, resume=now + pause(short), counted=now)
+        return replace(
+            self, failures=failures, short=short, resume=now + pause(short, LONGEST_AFTER_FAILURES), counted=now
+        )
 
     def refused(self, now: float) -> Past:
         """Return the past after a submission that may succeed later."""
@@ -98,17 +101,21 @@ class Past:
         return replace(self, begun=True, refusals=0)
 
     def steady(self) -> Past:
-        """Return the past after a block has lasted: what failed before does not count any more."""
+        """Return the past after a block has lasted: what failed before it does not count any more."""
         return replace(self, failures=0, short=0)
+
+    def freed(self) -> Past:
+        """Return the past after a block has ended, which may be what a scheduler was waiting for."""
+        return replace(self, refusals=0)
 
     def is_exhausted(self, policy: Blocks) -> bool:
         """Whether it makes no sense to try again."""
         return self.is_hopeless or self.failures >= policy.failures or self.refusals >= SUBMISSIONS
 
 
-def pause(count: int) -> float:
+def pause(count: int, longest: float | None = None) -> float:
     """Seconds to wait after so many failures in a row."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(count - 1, 10))
+    return min(LONGEST_PAUSE if longest is None else longest, FIRST_PAUSE * 2.0 ** min(count - 1, 10))
 
 
 def decide(now: float, need: Need, blocks: Sequence[View], past: Past, policy: Blocks, cores: int | None) -> Actions:

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     given = parser.parse_args()
     channel = socket.create_connection((given.host, given.port))
+    taskvine.folder = os.path.dirname(given.password)
     with open(given.password, "rb") as stream:
         taskvine.say(channel, {"password": stream.read(), "cores": int(given.cores)})
     running: dict[int, tuple[int, int]] = {}

@@ -94,6 +94,7 @@ class Exchange:
         try:
             htex.start()
             htex.outgoing_q.zmq_socket.sndtimeo = int(1000 * _SENDING)
+            htex.command_client.zmq_socket.rcvtimeo = int(1000 * _ANSWER)
         except BaseException as error:
             self.stop()
             if not isinstance(error, Exception):
@@ -207,18 +208,14 @@ class Exchange:
         thread = htex._result_queue_thread
         if not thread.is_alive():
             raise RuntimeError("Parsl's thread that receives results has ended")
-        found = self._ask("MANAGERS")
+        found = htex.command_client.run("MANAGERS", timeout_s=_ANSWER)
         managers = [
             Manager(each["manager"], each["block_id"], each["worker_count"], each["tasks"], each["active"])
             for each in found
         ]
-        for manager in managers:
-            if manager.is_active and manager.block in self._ended:
-                self._ask(["HOLD_MANAGER", manager.id])
+        for block in {manager.block for manager in managers if manager.is_active and manager.block in self._ended}:
+            htex._hold_block(block)  # how it is asked differs between Parsl's versions
         return managers
-
-    def _ask(self, command: Any) -> Any:
-        return self._htex.command_client.run(command, timeout_s=_ANSWER)
 
     def _gone(self, error: BaseException | None = None) -> EngineFailed:
         code = self._htex.interchange_proc.poll()

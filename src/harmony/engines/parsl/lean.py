@@ -22,6 +22,8 @@ _PACKAGES = ("parsl", "parsl.executors", "parsl.monitoring", "parsl.providers", 
 _UNUSED = "requests"
 #: Seconds between two looks at whether the process is still there that this one belongs to.
 _LOOK = 1.0
+#: The same for a helper that is about to be started, and might die soon after.
+_UNTIL_IT_IS_THERE = 0.02
 
 
 def program(name: str) -> CodeType:
@@ -87,7 +89,7 @@ def end_without_helper() -> None:
 
     def watch() -> None:
         while not (found := [child.sentinel for child in active_children() if child.name.startswith("SyncManager")]):
-            time.sleep(_LOOK)
+            time.sleep(_UNTIL_IT_IS_THERE)
         connection.wait(found)
         os._exit(1)
 

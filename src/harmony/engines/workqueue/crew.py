@@ -40,6 +40,7 @@ class Orders(NamedTuple):
     host: str
     port: int
     directory: str
+    threads: str
 
 
 class Terminated(BaseException):
@@ -105,6 +106,8 @@ class Boss:
     def run(self) -> int:
         """Serve until the driver, or the keeper, is gone; return the exit code."""
         import harmony.engines._parcel  # noqa: F401  once, before hands are forked
+
+        os.environ["OMP_NUM_THREADS"] = self._orders.threads  # Work Queue would have each use what the crew has
 
         self._control = connect(self._orders, "boss", 0)
         self._ends, waker = socket.socketpair()

@@ -56,13 +56,18 @@ class Employer(Protocol):
 
 
 class Crews:
-    """See the module; the `Host` of a manager. `memory` is the most that a worker has, in megabytes."""
+    """See the module; the `Host` of a manager.
 
-    def __init__(self, loop: Loop, password: bytes | None, employer: Employer, memory: int | None = None) -> None:
+    `memory` is the most that a worker has, in megabytes, and `threads` how many threads a task of one core may use.
+    """
+
+    def __init__(
+        self, loop: Loop, password: bytes | None, employer: Employer, memory: int | None = None, threads: str = "1"
+    ) -> None:
         self.manager = Manager(loop, password, self)
         self._loop = loop
         self._employer = employer
-        self._memory = memory
+        self._memory, self._threads = memory, threads
         self._crews: dict[int, Crew] = {}
         self._of: dict[Worker, Crew] = {}
         self._waiting: deque[Load] = deque()
@@ -250,7 +255,7 @@ class Crews:
         self._crews[number] = crew
         host, port = worker.address
         mark = secrets.token_hex(8)
-        orders = Orders(number, crew.secret, mark, crew.most["cores"], host, port, os.getcwd())
+        orders = Orders(number, crew.secret, mark, crew.most["cores"], host, port, os.getcwd(), self._threads)
         crew.task = self.manager.submit(
             Order(
                 f"exec {sys.executable} -c '{_PROGRAM}'",

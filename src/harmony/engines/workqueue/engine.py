@@ -99,7 +99,9 @@ class WorkQueueEngine(BlockEngine):
         self._password = path
         self._loop = Loop("harmony-workqueue-io", self._fail_all)
         memory = self.site.memory_per_node
-        self._crews = Crews(self._loop, secret, self, None if memory is None else memory // _MEGABYTE)
+        threads = os.environ.get("OMP_NUM_THREADS") or str(self._share)
+        most = None if memory is None else memory // _MEGABYTE
+        self._crews = Crews(self._loop, secret, self, most, threads)
         try:
             self._port = self._crews.manager.listen("127.0.0.1" if self.is_here else "", self._port)
         except OSError as error:

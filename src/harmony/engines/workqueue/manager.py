@@ -15,8 +15,8 @@ from harmony.engines.workqueue.loop import Connection, Loop
 from harmony.engines.workqueue.wire import Order
 from harmony.engines.workqueue.worker import Outcome, Worker
 
-#: Seconds between two signs of life of a worker, and those that a stranger has to say who it is.
-CHECK_EVERY, GREETING = 60.0, 30.0
+#: Seconds between two signs of life of a worker, between two nudges, and those that a stranger has to greet.
+CHECK_EVERY, NUDGE_EVERY, GREETING = 60.0, 5.0, 30.0
 
 
 class Host(Protocol):
@@ -54,6 +54,7 @@ class Manager:
         """Take workers there; return the port. Before the loop starts. Raises `OSError`."""
         port = self._loop.listen(host, port, self._accept)
         self._loop.post(self._check)
+        self._loop.post(self._nudge)
         return port
 
     def submit(self, order: Order, worker: Worker | None = None) -> int:
@@ -120,6 +121,11 @@ class Manager:
             if worker is not None:
                 del self._waiting[number]
                 worker.start(number, order)
+
+    def _nudge(self) -> None:
+        for worker in self.workers:
+            worker.nudge()
+        self._loop.later(NUDGE_EVERY, self._nudge)
 
     def _check(self) -> None:
         for worker in list(self.workers):

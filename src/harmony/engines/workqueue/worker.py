@@ -131,6 +131,11 @@ class Worker:
         else:
             self.drop("it does not answer")
 
+    def nudge(self) -> None:
+        """Wake it if it has tasks: Debian's sometimes sleeps on when one ends just before it falls asleep."""
+        if self.running:
+            self._connection.send(b"check\n")
+
     def drop(self, fault: str) -> None:
         """Part from it. Tasks that it runs are lost."""
         self.fault = self.fault or fault

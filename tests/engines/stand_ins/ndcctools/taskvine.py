@@ -14,9 +14,11 @@ import pickle
 import select
 import socket
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,8 +29,18 @@ SIZE = struct.Struct("!Q")
 dead_library = False
 
 
+#: Where large messages lie, so that two who both have much to say do not wait for each other.
+folder = tempfile.gettempdir()
+_LARGE = 50_000
+
+
 def say(channel: socket.socket, message: object) -> None:
     data = cloudpickle.dumps(message)
+    if len(data) > _LARGE:
+        descriptor, path = tempfile.mkstemp(dir=folder)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        data = pickle.dumps(Path(path))
     channel.sendall(SIZE.pack(len(data)) + data)
 
 
@@ -47,7 +59,12 @@ def hear(channel: socket.socket) -> Any:
             data += part
     except OSError:
         return None
-    return pickle.loads(data)
+    message = pickle.loads(data)
+    if isinstance(message, Path):
+        data = message.read_bytes()
+        message.unlink()
+        message = pickle.loads(data)
+    return message
 
 
 class Task:
@@ -107,7 +124,9 @@ class LibraryTask(Task):
 
 class Manager:
     def __init__(self, port: int = 9123, run_info_path: str = "vine-run-info") -> None:
+        global folder  # noqa: PLW0603  one manager a test
         os.makedirs(run_info_path, exist_ok=True)
+        folder = os.path.dirname(os.path.abspath(run_info_path))
         self._listening = socket.create_server(("127.0.0.1", port))
         self.port = self._listening.getsockname()[1]
         self.stats = SimpleNamespace(workers_connected=0)
