@@ -193,4 +193,4 @@ def test_an_executor_of_a_kernel_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_executor_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"must be a parsl\.executors"):
-        ParslExecutorEngine(3)  # type: ignore[arg-type]
+        ParslExecutorEngine(3)

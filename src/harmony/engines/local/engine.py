@@ -123,13 +123,15 @@ class LocalEngine:
     def close(self) -> None:
         """See `Engine`. What runs gets SIGTERM, and a second later SIGKILL."""
         with self._lock:
-            if self._report is None:
+            report, self._report = self._report, None
+            if report is None:
                 return
-            self._report = None
             self._closing = True
         self._wake_up()
         if self._thread is not None:
             self._thread.join()
+        if self._updates:
+            report(self._updates[:])  # how the workers ended
         self._selector.close()
         for descriptor in self._wake:
             os.close(descriptor)
@@ -164,7 +166,7 @@ class LocalEngine:
                     key.data(events)
                 self._timers.run()
                 if self._closing:
-                    self._updates.clear()
+                    self._updates[:] = [news for news in self._updates if isinstance(news, Notice)]
                     if foreman.wind_up():
                         return
                     continue

@@ -156,6 +156,8 @@ class Exchange:
     def _made(self) -> Any:
         from parsl.executors.high_throughput import executor as parsl_htex
 
+        from harmony.engines.parsl.logs import Few  # which imports Parsl
+
         launch = parsl_htex.DEFAULT_LAUNCH_CMD  # paths may hold blanks and braces: they are put in afterwards
         for name, mark in {"logdir": "@logs@", "cert_dir": "@certificates@", "logconf": "@logging@"}.items():
             launch = launch.replace(f"{{{name}}}", mark)
@@ -173,7 +175,7 @@ class Exchange:
             htex.address, htex.all_addresses = None, set(self._addresses)
         htex.run_dir = str(self._folder)
         htex.run_id = str(uuid.uuid4())
-        htex.log_config = _log_config()
+        htex.log_config = Few()
         return htex
 
     # -- the watch -------------------------------------------------------------------------------------
@@ -228,14 +230,6 @@ class Exchange:
         except OSError:
             return ""
         return f"; the end of its log:\n{said}" if said else ""
-
-
-def _log_config() -> Any:
-    try:
-        from harmony.engines.parsl.logs import Few
-    except ImportError:
-        return None  # Parsl before July 2026 has but files
-    return Few()
 
 
 def _ending(code: int) -> str:

@@ -9,7 +9,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from parsl.logconfigs.base import LogConfig
+try:
+    from parsl.logconfigs.base import LogConfig
+except ImportError:  # Parsl before July 2026, which has but files, or none
+    LogConfig = object
 
 
 class Few(LogConfig):  # type: ignore[misc]  # Parsl need not be installed where types are checked
