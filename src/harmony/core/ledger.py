@@ -206,7 +206,7 @@ class Ledger:
             elif step is not None:
                 self._recall(record, step)
                 return
-        if record.others and engine is record.engine and self.balance is not None:
+        if self.balance is not None and record.others and record.handle is None and engine is record.engine:
             engine = record.engine = self.balance.choose(record)
         self._enter(record, TaskState.SUBMITTED)
         batch = self.outbox.get(engine)
