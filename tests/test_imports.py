@@ -158,7 +158,7 @@ SYSTEMS = {
     "engines/dask.py": ["dask", "distributed"],
     "engines/executorlib.py": ["executorlib"],
     "engines/ipyparallel.py": ["ipyparallel"],
-    "engines/mpi.py": ["mpi4py"],
+    "engines/_mpi_pool.py": ["mpi4py"],
     "engines/parsl/engine.py": ["parsl", "psutil"],  # Parsl brings it
     "engines/parsl/exchange.py": ["parsl"],
     "engines/parsl/logs.py": ["parsl"],

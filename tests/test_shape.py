@@ -54,6 +54,7 @@ STARTERS: dict[str, str] = {
     "src/harmony/engines/local/exits.py": "threads: waiting for a process where the kernel has no pidfd for it",
     "src/harmony/engines/local/handle.py": "processes: the workers",
     "src/harmony/engines/local/programs.py": "processes: the commands",
+    "src/harmony/engines/mpi.py": "processes, threads: the ranks, and the one that hears from them",
     "src/harmony/engines/parsl/exchange.py": "threads: the one that sees who has connected, and that Parsl still lives",
     "src/harmony/engines/parsl/lean.py": "threads: they end a process of Parsl's whose parent is gone",
     "src/harmony/jobs/follow.py": "threads: one hears of marker files, one asks the batch system",

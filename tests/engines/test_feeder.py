@@ -120,6 +120,23 @@ def test_suspects_go_out_alone_and_one_at_a_time() -> None:
     assert len(second) == 1
 
 
+def test_where_workers_die_together_a_suspect_has_nobody_beside_it() -> None:
+    feeder = Feeder(3, one_fate=True)
+    feeder.suspect([1])
+    feeder.add(tasks(4))
+    (alone,) = feeder.take()
+    assert ids([alone]) == [[1]]
+    assert feeder.take() == []
+    feeder.ended(alone, None)
+    feeder.suspect([3])
+    parcels = feeder.take()
+    assert ids(parcels) == [[2], [4]]
+    for parcel in parcels:
+        assert feeder.take() == []
+        feeder.ended(parcel, 10.0)
+    assert ids(feeder.take()) == [[3]]
+
+
 def test_dropping_is_exact() -> None:
     feeder = Feeder(1)
     feeder.add(tasks(4))

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from harmony.conformance.engines import EngineSuite
+from harmony.core.mpi import find_launcher
 
 
 def needs(package: str, extra: str) -> pytest.MarkDecorator:
@@ -46,6 +47,15 @@ class TestIPyParallel(EngineSuite):
     engine = "harmony.engines.ipyparallel:IPyParallelEngine"
     shares = True
     patience: ClassVar = 60.0
+
+
+@pytest.mark.skipif(find_launcher() is None, reason="there is no mpiexec on the PATH: pip install mpich")
+@needs("mpi4py", "mpi")
+class TestMPI(EngineSuite):
+    """Three ranks of one MPI program, of which one serves the others."""
+
+    engine = "harmony.engines.mpi:MPIEngine"
+    shares = True
 
 
 @needs("ray", "ray")

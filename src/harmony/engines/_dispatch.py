@@ -59,9 +59,11 @@ class DispatchEngine:
 
     name: ClassVar[str]
     capabilities = PARCEL
+    #: True where the death of a worker ends them all.
+    one_fate: ClassVar[bool] = False
 
     def __init__(self, *, workers: int = 0, cores: int = 1) -> None:
-        self._feeder = Feeder(workers, cores)
+        self._feeder = Feeder(workers, cores, one_fate=self.one_fate)
         self._cores = cores
         self._packer = Packer()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

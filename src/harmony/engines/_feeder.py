@@ -25,11 +25,15 @@ def is_plain(submission: Submission) -> bool:
 
 
 class Feeder:
-    """See the module. `cores` is what a worker has: a task that asks for more takes several workers."""
+    """See the module. `cores` is what a worker has: a task that asks for more takes several workers.
 
-    def __init__(self, workers: int = 0, cores: int = 1) -> None:
+    Where workers die together (`one_fate`), what may have been the cause of that is run with nothing beside it.
+    """
+
+    def __init__(self, workers: int = 0, cores: int = 1, *, one_fate: bool = False) -> None:
         self.workers = workers
         self._cores = cores
+        self._one_fate = one_fate
         self._queue: deque[Submission] = deque()
         self._pace: dict[str, float] = {}
         self._suspects: set[int] = set()
@@ -89,7 +93,7 @@ class Feeder:
         parcels: list[list[Submission]] = []
         held: list[Submission] = []
         self.held = None
-        while self._queue:
+        while self._queue and not (self._one_fate and self._suspect_is_out):
             first = self._queue[0]
             walltime = first.options.walltime or 0
             if remaining is not None and walltime > remaining:
@@ -101,7 +105,7 @@ class Feeder:
             if not self.workers or (self._out and self._out + weight > limit):
                 break
             if first.id in self._suspects:
-                if self._suspect_is_out:
+                if self._suspect_is_out or (self._one_fate and self._out):
                     held.append(self._queue.popleft())
                     continue
                 self._suspect_is_out = True

@@ -26,6 +26,7 @@ class ExecutorEngine(FuturesEngine):
     """
 
     name = "futures"
+    one_fate = True
 
     def __init__(
         self, executor: Executor | Callable[[], Executor] | None = None, *, workers: int | None = None

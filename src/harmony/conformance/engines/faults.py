@@ -46,8 +46,9 @@ class Workers(EngineTests):
             assert other.result == number * number or isinstance(other.error, WorkerLost)  # it was in the same worker
         assert doomed.result(doomed.call(work.square, 7)) == 49
 
-    def test_in_a_workflow_it_is_tried_again(self, doomed: Driver, tmp_path: Path) -> None:
-        with Workflow(engine=doomed.lend(), show_prints=False, store=False) as workflow:
+    def test_in_a_workflow_it_is_tried_again(self, doomed: Driver, subject: Subject, tmp_path: Path) -> None:
+        doomed.close()  # what has been lost is to be known by its number, which only a workflow of its own gives it
+        with Workflow(engine=subject.make(), show_prints=False, store=False) as workflow:
             others = workflow.map(work.square, range(40))
             once = workflow.submit(work.kill_once, str(tmp_path / "marker"), 5)
             always = workflow.submit(work.kill_myself, (os.getpid(),))
