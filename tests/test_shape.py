@@ -46,7 +46,6 @@ STARTERS: dict[str, str] = {
     "src/harmony/engines/_guard.py": "processes, threads: they end what a killed program has left",
     "src/harmony/engines/_ipengines.py": "processes: the engines of IPyParallel on a node",
     "src/harmony/engines/_parcel.py": "processes: a call that has a walltime",
-    "src/harmony/engines/executorlib.py": "threads: one hears of the program's end, which executorlib would hold up",
     "src/harmony/engines/futures.py": "processes: those of the pool that is used when none is given",
     "src/harmony/engines/ipyparallel.py": "processes: IPyParallel's controller",
     "src/harmony/engines/jobs/desk.py": "threads: one submits and cancels, which takes seconds; one hears of ends",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
@@ -44,13 +42,9 @@ class ExecutorlibEngine(FuturesEngine):
         return Capacity(cores=1, workers=self._feeder.workers)
 
     def _open(self) -> None:
-        self._fill(self._executors[0])
-        watch = threading.Thread(target=self._close_after_program, name="harmony-executorlib-end", daemon=True)
-        watch.start()
-
-    def _close_after_program(self) -> None:
-        threading.main_thread().join()  # whose end waits for executorlib's threads, before anything else is called
-        self.close()
+        """Import it, but start nothing: threads that executorlib starts in ours hold up no program at its end."""
+        if self._is_here:
+            import executorlib  # noqa: F401  for who has not installed it to be told now
 
     def _fill(self, slot: _Slot) -> None:
         slot.executor = self._make()
@@ -81,9 +75,12 @@ class ExecutorlibEngine(FuturesEngine):
         for slot in self._executors:
             if slot.executor is None:
                 continue
-            if slot.out and slot.process is not None and slot.process.done() and not slot.process.exception():
-                _kill(slot.process.result())  # what it runs has no other end
-            slot.executor.shutdown(wait=self._is_here, cancel_futures=True)
+            process = slot.process.result() if slot.process is not None and _is_good(slot.process) else None
+            has_worker = self._is_here and (process is None or _is_running(process))
+            if slot.out and process is not None and has_worker:
+                os.kill(process, signal.SIGKILL)  # what it runs has no other end
+            # To a worker that has gone executorlib would talk for ever.
+            slot.executor.shutdown(wait=has_worker, cancel_futures=True)
 
 
 class _Slot:
@@ -95,9 +92,15 @@ class _Slot:
         self.out = 0
 
 
-def _kill(process: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
+def _is_good(future: Future[int]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def _one_worker() -> Executor:
