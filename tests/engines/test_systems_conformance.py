@@ -30,6 +30,7 @@ class TestDask(EngineSuite):
 
     engine = "harmony.engines.dask:DaskEngine"
     shares = True
+    patience: ClassVar = 60.0
 
 
 @needs("executorlib", "executorlib")

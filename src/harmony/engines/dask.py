@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.comm.retry.count": 0,
-    "distributed.admin.log-length": 100,
-    "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.log-length": 10,
+    "distributed.admin.low-level-log-length": 10,
+    "distributed.diagnostics.computations.max-history": 1,
 }
 #: Bytes of a parcel beyond which Dask warns of a large graph; such parcels go to a worker first.
 _MOST_IN_GRAPH = 1 << 20
@@ -58,6 +59,7 @@ class DaskEngine(BlockEngine):
     ) -> None:
         super().__init__(workers, site=site, address=address)
         self._cluster: Any = None
+        self._settings: Any = None
         self._client: distributed.Client | None = None
         self._seen: Counter[str] = Counter()
 
@@ -70,12 +72,12 @@ class DaskEngine(BlockEngine):
             path = self.folder / f"{name}.pem"
             path.touch(mode=0o600)
             path.write_text(getattr(security, f"tls_{name}"), encoding="ascii")
-        with dask.config.set(_SETTINGS):
+        self._settings = dask.config.set(_SETTINGS)  # until the end: what workers come later is made by them
+        try:
             self._cluster = distributed.LocalCluster(
                 n_workers=0, host=f"tls://{self.address}", protocol="tls://", security=security,
                 dashboard_address=None, silence_logs=logging.CRITICAL,
             )  # fmt: skip
-        try:
             self._client = distributed.Client(self._cluster, set_as_default=False)
             self._cluster.scheduler.add_plugin(_plugin(self._came, self._went), name="harmony")
         except BaseException:
@@ -107,6 +109,7 @@ class DaskEngine(BlockEngine):
             self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+        self._settings.__exit__(None, None, None)
 
     def _came(self, name: str) -> None:
         self._counted(name, 1)
@@ -154,7 +157,7 @@ def _call(client: distributed.Client, parcel: Parcel) -> Any:
     blob: Any = parcel.blob
     if len(blob) > _MOST_IN_GRAPH:
         blob = client.scatter(blob, hash=False)
-    return client.submit(run, blob, key=f"harmony-{id(parcel)}-{parcel.number}", pure=False, retries=0)
+    return client.submit(run, blob, key=("harmony", f"{id(parcel):x}-{parcel.number}"), pure=False, retries=0)
 
 
 def _translated(error: BaseException) -> BaseException:
