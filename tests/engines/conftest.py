@@ -9,7 +9,19 @@ import pytest
 from tests.engines.rig import Gate, News
 
 from harmony import Workflow
+from harmony.conformance.engines.suite import level_of
 from harmony.engines.local import LocalEngine
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A system that takes seconds to start is started anew for each test of faults: those are for the long form."""
+    for item in items:
+        cls = getattr(item, "cls", None)
+        if isinstance(item, pytest.Function) and level_of(cls or object, item.originalname) in getattr(
+            cls, "slow_levels", ()
+        ):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

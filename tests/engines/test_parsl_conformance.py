@@ -15,4 +15,5 @@ class TestParsl(EngineSuite):
     """A HighThroughputExecutor with two workers on this machine."""
 
     engine = "harmony.engines.parsl:ParslEngine"
+    slow_levels = ("faults",)
     options: ClassVar = {"workers": 2}

@@ -30,6 +30,7 @@ class TestDask(EngineSuite):
 
     engine = "harmony.engines.dask:DaskEngine"
     shares = True
+    slow_levels = ("faults",)
     patience: ClassVar = 60.0
 
 
@@ -39,6 +40,7 @@ class TestExecutorlib(EngineSuite):
 
     engine = "harmony.engines.executorlib:ExecutorlibEngine"
     shares = True
+    slow_levels = ("faults",)
 
 
 @needs("ipyparallel", "ipyparallel")
@@ -47,6 +49,7 @@ class TestIPyParallel(EngineSuite):
 
     engine = "harmony.engines.ipyparallel:IPyParallelEngine"
     shares = True
+    slow_levels = ("faults",)
     patience: ClassVar = 60.0
 
 
@@ -65,4 +68,5 @@ class TestRay(EngineSuite):
 
     engine = "harmony.engines.ray:RayEngine"
     shares = True
+    slow_levels = ("faults",)
     patience: ClassVar = 60.0

@@ -63,7 +63,8 @@ class ParslEngine(BlockEngine):
         self._running: set[str] = set()
         self._gone: dict[str, str] = {}
         self._written_off: set[str] = set()
-        self._busy: dict[str, int] = {}
+        self._seen_busy: dict[str, int] = {}
+        self._is_fresh = False  # what has been sent since the last look may be anywhere
 
     def _serve(self) -> None:
         most = self.site.blocks.max * self.site.nodes
@@ -82,6 +83,7 @@ class ParslEngine(BlockEngine):
 
     def _call(self, parcel: Parcel) -> Any:
         assert self._exchange is not None
+        self._is_fresh = False
         return self._exchange.call(parcel.blob)
 
     def _withdraw(self, parcel: Parcel) -> None:
@@ -96,7 +98,8 @@ class ParslEngine(BlockEngine):
             exchange.stop()
 
     def _fed(self, waiting: int, running: int) -> None:
-        self._fleet.demand(waiting * self._cores, running * self._cores, self._busy)
+        self._busy = self._seen_busy if self._is_fresh else None
+        super()._fed(waiting, running)
 
     # -- who is there ----------------------------------------------------------------------------------
 
@@ -114,7 +117,8 @@ class ParslEngine(BlockEngine):
                 busy[manager.block] += min(manager.tasks, manager.workers) * self._cores
             elif manager.id not in self._written_off:
                 lost += manager.tasks
-        self._busy = dict(busy)
+        self._seen_busy = dict(busy)
+        self._is_fresh = sum(manager.tasks for manager in managers) >= len(self._out)
         for block in {*self._counts, *workers}:
             if self._counts.get(block, 0) != workers[block]:
                 self._count(block, workers[block])
