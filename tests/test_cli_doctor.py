@@ -263,9 +263,9 @@ def test_a_scheduler_answers(emulated_scheduler: Callable[..., Emulator], name: 
 
 @pytest.mark.parametrize("here", QSTAT)
 def test_systems_with_the_same_commands_are_told_apart(
-    emulated_scheduler: Callable[..., Emulator], here: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, emulated_scheduler: Callable[..., Emulator], here: str
 ) -> None:
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # before what puts itself first on it, to be undone after that
     emulated_scheduler(here)
     findings = examine(registered(QSTAT), Trials(), lambda names: None)
     assert {finding.name: finding.state for finding in findings} == {
