@@ -16,7 +16,6 @@ class FuturesEngine(DispatchEngine):
     def __init__(self, *, workers: int = 0, cores: int = 1) -> None:
         super().__init__(workers=workers, cores=cores)
         self._futures: dict[int, Any] = {}
-        self._withdrawn: set[int] = set()
 
     def _call(self, parcel: Parcel) -> Any:
         """Have the system call ``_parcel.run(parcel.blob)``; return its future."""
@@ -45,8 +44,4 @@ class FuturesEngine(DispatchEngine):
         except CancelledError:
             self._back(number)
         except BaseException as error:  # noqa: BLE001  whatever the system raises
-            if number in self._withdrawn:
-                self._withdrawn.discard(number)
-                self._back(number)
-            else:
-                self._broke(number, self._translated(error))
+            self._broke(number, self._translated(error))

@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from harmony.core.engine import Capability, Capacity
-from harmony.core.task import Call
 from harmony.engines._dispatch import PARCEL, Parcel
 from harmony.engines._futures import FuturesEngine
 from harmony.engines._parcel import run
@@ -29,7 +28,7 @@ class RayEngine(FuturesEngine):
     """
 
     name = "ray"
-    capabilities = PARCEL | {Capability.GPUS, Capability.MEMORY, Capability.CANCEL_RUNNING}
+    capabilities = PARCEL | {Capability.GPUS, Capability.MEMORY}
 
     def __init__(self, workers: int | None = None, *, cluster: str | None = None) -> None:
         if workers is not None:
@@ -78,14 +77,7 @@ class RayEngine(FuturesEngine):
         return future
 
     def _withdraw(self, parcel: Parcel) -> None:
-        import ray
-
-        future = self._futures.get(parcel.number)
-        if future is not None:
-            self._withdrawn.add(parcel.number)
-            only = parcel.only
-            # A function has to be killed; a command is ended by the interrupted worker, which knows its processes.
-            ray.cancel(future.reference, force=only is not None and isinstance(only.work, Call))
+        """Nothing: Ray ends a worker and its children, our guard among them, but not what those have started."""
 
     def _translated(self, error: BaseException) -> BaseException:
         from ray import exceptions
