@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.engines.rig import PATIENCE, ROOT, Gate, News, children, hold, run, started, wait_gone, workers
+from tests.engines.rig import PATIENCE, ROOT, Gate, News, children, hold, run, started, wait_gone
 
 from harmony import Workflow
+from harmony.conformance.engines.processes import command_line
 from harmony.core.task import Command, Task
 
 START = """
@@ -310,7 +311,7 @@ def test_driver_without_standard_streams(tmp_path: Path) -> None:
 def test_guard_is_killed(wf: Workflow, gate: Gate, news: News) -> None:
     wf.submit(hold, gate.path, news.path)
     found = news.numbers()
-    (guard,) = children(os.getpid()) - workers()
+    (guard,) = (child for child in children(os.getpid()) if "_guard.py" in command_line(child))
     os.kill(guard, signal.SIGKILL)
     wait_gone(guard)
     assert wf.submit_task(Task(Command("echo x"))).result(PATIENCE).stdout == "x\n"
