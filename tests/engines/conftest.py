@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines.rig import Gate, News
+from tests.engines.rig import PATIENCE, Gate, News
 
 from harmony import Workflow
 from harmony.conformance.engines.suite import level_of
@@ -42,8 +42,8 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 
 
 @pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
-    """What the tasks of a test tell."""
-    news = News(tmp_path / "news")
+def news(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[News]:
+    """What the tasks of a test tell; it is waited for as long as the module's `PATIENCE` says."""
+    news = News(tmp_path / "news", getattr(request.module, "PATIENCE", PATIENCE))
     yield news
     news.close()

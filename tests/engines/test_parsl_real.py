@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from tests.engines import rig
 from tests.engines.rig import Gate, News
-from tests.jobs import systems
+from tests.engines.slurm_lab import Lab, command
 
-from harmony.conformance.engines import Driver
-from harmony.core.engine import Notice
 from harmony.engines.parsl import ParslEngine
 from harmony.errors import EngineFailed, WorkerLost
 from harmony.sites import site
@@ -36,26 +34,6 @@ work_directory = "{folder}"
 ONE, TWO = 'blocks = { max = 1, idle = "1s" }', 'blocks = { max = 2, idle = "1s" }'
 
 
-class Lab(Driver):
-    """The engine on the site of a file, and who tells what."""
-
-    def __init__(self, folder: Path, more: str) -> None:
-        (folder / "sites.toml").write_text(SITES.format(folder=folder / "work", more=more), encoding="utf-8")
-        engine = ParslEngine(site=site("lab"), cores=4)
-        engine._fleet._config = systems.config(folder / "work")  # asks more often
-        super().__init__(engine, PATIENCE)
-
-    def hear(self, kind: str, count: int = 1) -> list[Notice]:
-        """Wait for so many notices of a kind."""
-
-        def found() -> list[Notice]:
-            return [notice for notice in self.notices if notice.kind == kind]
-
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(found()) >= count, self.patience), self.notices
-        return found()
-
-
 @pytest.fixture
 def lab(
     slurm_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -67,24 +45,15 @@ def lab(
     labs: list[Lab] = []
 
     def make(more: str) -> Lab:
-        labs.append(Lab(tmp_path, more))
+        work = tmp_path / "work"
+        (tmp_path / "sites.toml").write_text(SITES.format(folder=work, more=more), encoding="utf-8")
+        labs.append(Lab(ParslEngine(site=site("lab"), cores=4), work, PATIENCE))
         return labs[-1]
 
     yield make
     for made in labs:
         made.close()
     assert command("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
-
-
-@pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
-    made = News(tmp_path / "news", PATIENCE)
-    yield made
-    made.close()
-
-
-def command(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 def stay(gate: str, news: str) -> str:

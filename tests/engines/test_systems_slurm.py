@@ -6,17 +6,14 @@ import importlib
 import importlib.util
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.engines import rig
 from tests.engines.rig import Gate, News
-from tests.jobs import systems
+from tests.engines.slurm_lab import Lab, command
 
-from harmony.conformance.engines import Driver
-from harmony.core.engine import Notice
 from harmony.errors import WorkerLost
 from harmony.sites import Blocks, Site
 
@@ -24,28 +21,15 @@ PATIENCE = 120.0
 ENGINES = {"distributed": "dask:DaskEngine", "ipyparallel": "ipyparallel:IPyParallelEngine"}
 
 
-class Lab(Driver):
-    """An engine on blocks of two nodes, with one worker on each, and who tells what."""
-
-    def __init__(self, folder: Path, package: str, blocks: int) -> None:
-        site = Site(
-            "lab", scheduler="slurm", nodes=2, cores_per_node=4, memory_per_node=600_000_000, walltime=600.0,
-            work_directory=str(folder / "work"), blocks=Blocks(max=blocks, idle=1.0),
-        )  # fmt: skip
-        module, _, name = ENGINES[package].partition(":")
-        engine = getattr(importlib.import_module(f"harmony.engines.{module}"), name)(1, site=site)
-        engine._fleet._config = systems.config(folder / "work")  # asks more often
-        super().__init__(engine, PATIENCE)
-
-    def hear(self, kind: str, count: int = 1) -> list[Notice]:
-        """Wait for so many notices of a kind."""
-
-        def found() -> list[Notice]:
-            return [notice for notice in self.notices if notice.kind == kind]
-
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(found()) >= count, self.patience), self.notices
-        return found()
+def lab(folder: Path, package: str, blocks: int) -> Lab:
+    """Start an engine on blocks of two nodes, with one worker on each."""
+    site = Site(
+        "lab", scheduler="slurm", nodes=2, cores_per_node=4, memory_per_node=600_000_000, walltime=600.0,
+        work_directory=str(folder / "work"), blocks=Blocks(max=blocks, idle=1.0),
+    )  # fmt: skip
+    module, _, name = ENGINES[package].partition(":")
+    engine = getattr(importlib.import_module(f"harmony.engines.{module}"), name)(1, site=site)
+    return Lab(engine, folder / "work", PATIENCE)
 
 
 @pytest.fixture(params=list(ENGINES))
@@ -63,20 +47,9 @@ def labs(slurm_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     made: list[Lab] = []
     yield made
-    for lab in made:
-        lab.close()
+    for started in made:
+        started.close()
     assert command("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
-
-
-@pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
-    made = News(tmp_path / "news", PATIENCE)
-    yield made
-    made.close()
-
-
-def command(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 def stay(gate: str, news: str) -> str:
@@ -90,7 +63,7 @@ def stay(gate: str, news: str) -> str:
 def test_blocks_grow_with_the_work_and_shrink_without(
     labs: list[Lab], package: str, tmp_path: Path, gate: Gate, news: News
 ) -> None:
-    labs.append(driver := Lab(tmp_path, package, 2))
+    labs.append(driver := lab(tmp_path, package, 2))
     tasks = [driver.call(stay, gate.path, news.path) for _ in range(4)]
     driver.submit(*tasks)
     assert sorted(line.split()[1] for line in news.hear(4)) == ["n1", "n2", "n3", "n4"]
@@ -103,7 +76,7 @@ def test_blocks_grow_with_the_work_and_shrink_without(
 def test_what_is_lost_is_told_and_replaced(
     labs: list[Lab], package: str, tmp_path: Path, gate: Gate, news: News
 ) -> None:
-    labs.append(driver := Lab(tmp_path, package, 1))
+    labs.append(driver := lab(tmp_path, package, 1))
     killed = [driver.call(stay, gate.path, news.path) for _ in range(2)]
     driver.submit(*killed)
     os.kill(int(news.hear(2)[0].split()[0]), signal.SIGKILL)

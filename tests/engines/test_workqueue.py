@@ -44,20 +44,6 @@ def driver(engine: WorkQueueEngine) -> Iterator[Driver]:
     made.close()
 
 
-@pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
-    made = News(tmp_path / "news", PATIENCE)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path / "gate")
-    yield made
-    made.open()
-
-
 def programs(name: str) -> list[int]:
     """The children of this process that run a program of that name."""
     return [pid for pid in processes.children(os.getpid()) if processes.command_line(pid).startswith(name)]

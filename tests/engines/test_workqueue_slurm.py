@@ -47,20 +47,6 @@ def driver(slurm_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, t
     made.close()
 
 
-@pytest.fixture
-def news(tmp_path: Path) -> Iterator[News]:
-    made = News(tmp_path / "news", PATIENCE)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    made = Gate(tmp_path / "gate")
-    yield made
-    made.open()
-
-
 def hold_on_node(gate: str, news: str) -> str:
     """Tell the node and the job, and wait at the gate."""
     from harmony.conformance.engines import work

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
-from harmony.core.engine import Capacity
 from harmony.engines._dispatch import Parcel
 from harmony.engines._futures import FuturesEngine
 from harmony.engines._guard import end_with
@@ -35,11 +34,6 @@ class ExecutorlibEngine(FuturesEngine):
         self._is_here = make is None
         self._executors: list[_Slot] = [_Slot() for _ in range(1 if make else self._feeder.workers)]
         self._slots: dict[int, _Slot] = {}
-
-    @property
-    def capacity(self) -> Capacity:
-        """One core of a worker."""
-        return Capacity(cores=1, workers=self._feeder.workers)
 
     def _open(self) -> None:
         """Import it, but start nothing: threads that executorlib starts in ours hold up no program at its end."""

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from harmony.core.engine import Capacity
 from harmony.core.mpi import find_launcher
 from harmony.core.work import signal_group
 from harmony.engines._dispatch import DispatchEngine, Parcel
@@ -49,11 +48,6 @@ class MPIEngine(DispatchEngine):
         self._guard = Guard(uuid.uuid4().hex)
         self._folder = Path()
         self._ranks: _Ranks | None = None
-
-    @property
-    def capacity(self) -> Capacity:
-        """One core of a rank."""
-        return Capacity(cores=1, workers=self._feeder.workers)
 
     def _open(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="harmony-mpi-"))
